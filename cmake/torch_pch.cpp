@@ -1,0 +1,1 @@
+// Exists to carry the precompiled torch/torch.h; see torch.cmake.

@@ -1,0 +1,69 @@
+/// m3vit: one compact vision model for many dense tasks, run one task at a time on a small device.
+#include <atomic>
+#include <cstdlib>
+#include <iostream>
+
+#include "cli/commands.h"
+#include "core/error.h"
+#include "core/progress.h"
+#include "core/version.h"
+
+namespace m3vit::cli {
+namespace {
+
+volatile std::sig_atomic_t g_signals = 0;
+
+extern "C" void on_signal(int signal) {
+  if (g_signals != 0) std::_Exit(128 + signal);
+  g_signals = 1;
+}
+
+}  // namespace
+
+bool interrupted() { return g_signals != 0; }
+
+}  // namespace m3vit::cli
+
+int main(int argc, char** argv) {
+  using namespace m3vit::cli;
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  CLI::App app{"m3vit: one compact vision model for many dense tasks, run one task at a time on a small device",
+               "m3vit"};
+  app.set_version_flag("--version", std::string("m3vit ") + std::string(m3vit::kVersion));
+  app.require_subcommand(1);
+  app.fallthrough();
+  Globals globals;
+  app.add_flag("--json", globals.json, "one JSON document on stdout instead of text");
+  app.add_flag("-q,--quiet", globals.quiet, "no progress, errors only");
+  app.add_flag("-v,--verbose", globals.verbose, "more detail");
+  app.parse_complete_callback([&] { m3vit::Progress::set_quiet(globals.quiet); });
+  app.footer("`m3vit COMMAND --help` explains each command with examples.");
+  add_data(app, globals);
+#ifdef M3VIT_WITH_TRAIN
+  add_train(app, globals);
+#endif
+  add_eval(app, globals);
+  add_compare(app, globals);
+  add_inspect(app, globals);
+#ifdef M3VIT_WITH_TRAIN
+  add_import(app, globals);
+#endif
+  add_export(app, globals);
+  add_run(app, globals);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e, std::cout, std::cerr) == 0 ? 0 : 2;
+  } catch (const m3vit::Error& e) {
+    std::cerr << "m3vit: " << e.what() << '\n';
+    return 2;
+  } catch (const std::exception& e) {
+    std::cerr << "m3vit: " << e.what() << '\n';
+    return 1;
+  }
+  return globals.exit_code;
+}

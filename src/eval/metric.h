@@ -1,0 +1,34 @@
+#pragma once
+/// Streaming metrics, one class per task kind. Each takes the network's raw output and the label of one frame at the
+/// same size; they merge across workers. Definitions: docs/metrics.md (protocol S of the survey unless said).
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/config.h"
+#include "core/image.h"
+
+namespace m3vit {
+
+struct MetricValue {
+  std::string name;   ///< "mIoU", "rmse", "odsF", …
+  double value = 0;
+};
+
+class Metric {
+ public:
+  virtual ~Metric() = default;
+  /// `raw` [C, H, W]: logits, metres, or unnormalised normals, as the head puts out. `label` as in data/sample.h, same
+  /// H, W. Frames whose label is empty are skipped.
+  virtual void update(std::span<const float> raw, int channels, const ImageF32& label) = 0;
+  virtual void merge(const Metric& other) = 0;  ///< same concrete type
+  /// Primary metric first. NaN where nothing valid was seen.
+  virtual std::vector<MetricValue> compute() const = 0;
+};
+
+/// `classes` = head outputs.
+std::unique_ptr<Metric> make_metric(TaskId task, int classes, const EvalConfig& config);
+
+}  // namespace m3vit
