@@ -220,10 +220,12 @@ struct TrainConfig {
 struct EvalConfig {
   double edge_max_dist = 0.0075;   ///< matching radius, share of the image diagonal (seism default)
   int edge_thresholds = 99;        ///< k/(n+1)
+  bool edge_nms = false;           ///< thin the prediction by non-maximum suppression before thresholding
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
     v("edge_max_dist", c.edge_max_dist);
     v("edge_thresholds", c.edge_thresholds);
+    v("edge_nms", c.edge_nms);
   }
 };
 
