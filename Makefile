@@ -14,11 +14,11 @@ deps: ## install the packages of cmake/debian-packages.txt that are missing (apt
 	@scripts/deps.sh
 
 build: deps ## configure and build everything: build/release/bin/m3vit
-	@cmake --preset release -Wno-dev --log-level=WARNING
+	@cmake --preset release -Wno-dev --log-level=WARNING >/dev/null
 	@cmake --build --preset release -j $(JOBS)
 
 demo: deps ## train, evaluate, export and run a micro model; ends with demo/index.html and demo/contact_sheet.png
-	@cmake --preset release -Wno-dev --log-level=WARNING
+	@cmake --preset release -Wno-dev --log-level=WARNING >/dev/null
 	@cmake --build --preset release -j $(JOBS) --target m3vit
 	@scripts/demo.sh $(PROGRAM) demo
 

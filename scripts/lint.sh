@@ -20,7 +20,7 @@ find scripts tests -type f -name '*.py' -print0 |
 # clang-tidy reads compile commands of a configured, unbuilt tree: clang cannot read g++'s precompiled header, so there
 # is none in it, and no compiler launcher.
 cmake --preset clang -B build/tidy -Wno-dev --log-level=WARNING -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON \
-  -DM3VIT_CCACHE=OFF -DM3VIT_FUZZ=ON
+  -DM3VIT_CCACHE=OFF -DM3VIT_FUZZ=ON >/dev/null
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! run-clang-tidy-16 -quiet -j "$(nproc)" -p build/tidy '/(src|tests|bench)/' >"$log" 2>&1; then

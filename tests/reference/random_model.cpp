@@ -12,8 +12,10 @@ namespace m3vit::naive {
 
 namespace {
 
+/// lo … hi, both included.
 int between(Rng& rng, int lo, int hi) {
-  return lo + static_cast<int>(rng.below(static_cast<std::uint64_t>(hi - lo + 1)));
+  const auto values = static_cast<std::uint64_t>(hi) - static_cast<std::uint64_t>(lo) + 1;
+  return lo + static_cast<int>(rng.below(values));
 }
 
 bool ends_with(std::string_view s, std::string_view tail) {
