@@ -30,10 +30,11 @@ Config random_config(std::uint64_t seed) {
   ModelConfig& m = c.model;
   m.head.stages = between(rng, 1, 4);
   m.patch_size = 1 << m.head.stages;
+  if (rng.coin(0.2)) m.head.stages = between(rng, 1, 4);  // then the last resize is not the identity
   const int largest = m.patch_size >= 8 ? 3 : 6;
   m.image_size = {m.patch_size * between(rng, 1, largest), m.patch_size * between(rng, 1, largest)};
   m.num_heads = between(rng, 1, 3);
-  m.embed_dim = m.num_heads * between(rng, 2, 8);
+  m.embed_dim = m.num_heads * between(rng, 3, 8);
   m.depth = between(rng, 1, 4);
   m.mlp_ratio = between(rng, 1, 4);
   m.head.channels = between(rng, 3, 9);

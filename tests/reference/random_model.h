@@ -8,8 +8,9 @@
 
 namespace m3vit::naive {
 
-/// A small valid configuration: non-square and odd grids, 1 … 6 tasks, patch 2 … 16, all gates, expert windows,
-/// pruning, dense models (`moe` null), top_k = 1 … num_experts, one expert. Every tasks[].outputs is set.
+/// A small valid configuration: non-square and odd grids, heads that end at another size than the input's, 1 … 6 tasks,
+/// patch 2 … 16, all gates, expert windows, pruning, dense models (`moe` null), top_k = 1 … num_experts, one expert.
+/// Every tasks[].outputs is set.
 Config random_config(std::uint64_t seed);
 
 /// Every tensor of core/model_cost.h's expected_tensors(config). Linear and convolution weights ~ N(0, 1/fan_in),

@@ -16,11 +16,13 @@ TEST(RandomConfig, EveryDrawIsValid) {
 
 TEST(RandomConfig, CoversEveryOption) {
   std::set<int> gates, tasks, patches;
-  bool dense = false, window = false, prune = false, one_expert = false, all_experts = false, oblong = false;
+  bool dense = false, last_resize = false, window = false, prune = false, one_expert = false, all_experts = false,
+       oblong = false;
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     const Config c = random_config(seed);
     tasks.insert(static_cast<int>(c.tasks.size()));
     patches.insert(c.model.patch_size);
+    last_resize |= (1 << c.model.head.stages) != c.model.patch_size;
     oblong |= c.model.height() != c.model.width();
     dense |= !c.model.moe;
     if (!c.model.moe) continue;
@@ -33,7 +35,7 @@ TEST(RandomConfig, CoversEveryOption) {
   EXPECT_EQ(gates.size(), 3U);
   EXPECT_EQ(tasks.size(), 6U);
   EXPECT_EQ(patches, (std::set<int>{2, 4, 8, 16}));
-  EXPECT_TRUE(dense && window && prune && one_expert && all_experts && oblong);
+  EXPECT_TRUE(dense && last_resize && window && prune && one_expert && all_experts && oblong);
 }
 
 TEST(RandomCase, ActivationsStayOrderOneAndRoutingIsClear) {
