@@ -11,11 +11,11 @@ namespace m3vit {
 class Error : public std::exception {
  public:
   struct Parts {
-    std::string where;   ///< file, "file:line:col", option, or device
-    std::string field;   ///< key, tensor, section or header field
-    std::string wanted;  ///< what would have been accepted
-    std::string found;   ///< what was there
-    std::string hint;    ///< optional: nearest valid key, how to go on
+    std::string where{};   ///< file, "file:line:col", option, or device
+    std::string field{};   ///< key, tensor, section or header field
+    std::string wanted{};  ///< what would have been accepted
+    std::string found{};   ///< what was there
+    std::string hint{};    ///< optional: nearest valid key, how to go on
   };
   explicit Error(Parts parts);
   const char* what() const noexcept override { return text_.c_str(); }
