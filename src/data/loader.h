@@ -1,6 +1,6 @@
 #pragma once
 /// Threaded, prefetching loader whose order and content depend only on (seed, epoch): not on the number of workers nor
-/// on timing.
+/// on timing. Workers take single samples, so the first batch comes after batch_size / workers of them.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,21 +17,25 @@ struct LoaderOptions {
   bool drop_last = true;
   bool keep_samples = false;
   std::uint64_t seed = 1;
-  std::int64_t epoch = 0;        ///< rooms: also chooses the scenes when `fresh`
-  std::int64_t skip_batches = 0; ///< resume within an epoch
-  int workers = 2;               ///< ≥ 1
-  int prefetch = 4;
+  std::int64_t epoch = 0;  ///< of an infinite data set: also chooses the scenes when `fresh`
+  bool fresh = true;       ///< infinite data sets: epoch e has frames e·size …; false: the same frames each epoch
+  std::int64_t skip_batches = 0;  ///< resume within an epoch
+  int workers = 2;                ///< ≥ 1
+  int prefetch = 4;               ///< batches made or being made that `next` has not handed out yet, at most; ≥ 1
   const AugmentConfig* augment = nullptr;  ///< null: none
 };
 
 class Loader {
  public:
+  /// `dataset` must outlive the loader. Throws Error when an option is out of range or when no batch could be made
+  /// (fewer frames than batch_size with drop_last).
   Loader(const Dataset& dataset, const LoaderOptions& options);
-  ~Loader();
+  ~Loader();  ///< at any time; waits for the samples being made, not for the epoch
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
-  std::int64_t batches() const;   ///< of the whole epoch, skipped ones included
-  /// The next batch in order, or nullopt at the end. Rethrows a worker's Error.
+  std::int64_t batches() const;  ///< of the whole epoch, skipped ones included
+  /// The next batch in order, or nullopt at the end. Rethrows what a worker threw, at that batch's place in the order
+  /// and again on every later call. For one consumer thread.
   std::optional<Batch> next();
 
  private:
