@@ -88,6 +88,8 @@ Weights random_weights(const Config& config, std::uint64_t seed) {
       std = 0.5;
     } else if (ends_with(spec.name, ".weight") && dims == 1) {
       mean = 1.0;  // LayerNorm, BatchNorm
+    } else if (ends_with(spec.name, ".bias") && spec.name.find("syncbn_fc") != std::string::npos) {
+      mean = 0.5;  // so that no ReLU map dies whole and hides what came before it
     } else if (ends_with(spec.name, ".weight")) {
       const bool experts = spec.name.find(".experts.") != std::string::npos;  // [E, out, in]
       std::int64_t fan_in = 1;
