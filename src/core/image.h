@@ -15,7 +15,9 @@ struct Image {
 
   Image() = default;
   Image(int h, int w, int c, T fill = T{})
-      : height(h), width(w), channels(c),
+      : height(h),
+        width(w),
+        channels(c),
         data(static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c), fill) {}
 
   bool empty() const { return data.empty(); }

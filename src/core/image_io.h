@@ -1,5 +1,7 @@
 #pragma once
-/// JPEG and PNG in and out (OpenCV imgcodecs), and the one resize the network's input contract needs.
+/// JPEG and PNG in and out (libjpeg-turbo, libpng), and the one resize the network's input contract needs. The format
+/// is told by the file's first bytes, not by its name. Functions are thread-safe and print nothing.
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -13,20 +15,27 @@ struct ImageSize {
   int height = 0, width = 0, channels = 0, bits = 0;
 };
 
-/// RGB, 3 channels, 8 bit; grey files are spread to RGB; EXIF orientation ignored (labels would not match).
-/// Throws Error (missing, undecodable, larger than 2^28 pixels).
+/// RGB, 3 channels, 8 bit; grey and palette files are spread to RGB, 16 bit scaled to 8, alpha dropped; EXIF
+/// orientation ignored (labels would not match). Throws Error (missing, undecodable, truncated, larger than 2^28
+/// pixels).
 ImageU8 read_rgb(const std::filesystem::path& path);
-/// 1 or 3 channels, 8 or 16 bit, values as stored (palette PNGs give their indices).
+/// 1 or 3 channels, 8 or 16 bit, values as stored: palette PNGs give their indices (VOC-style label maps), alpha is
+/// dropped. Grey of 1, 2 or 4 bits is scaled to 0 … 255 as every reader does. `bits`, when given, becomes 8 or 16.
 ImageU16 read_map(const std::filesystem::path& path, int* bits = nullptr);
-/// From the header alone where the format allows; used by dataset checks.
+/// From the header alone; as `read_map` would give it. Used by dataset checks.
 ImageSize read_image_size(const std::filesystem::path& path);
+
+/// The same for a file in memory; `where` names it in errors.
+ImageU8 decode_rgb(std::span<const std::uint8_t> file, const std::string& where);
+ImageU16 decode_map(std::span<const std::uint8_t> file, const std::string& where, int* bits = nullptr);
 
 /// Atomic. 1 or 3 channels.
 void write_png(const std::filesystem::path& path, const ImageU8& image);
 void write_png(const std::filesystem::path& path, const ImageU16& image);
 
 /// Bilinear with antialias when shrinking (triangle filter of support 1/scale, pixel centres at +0.5; as
-/// torchvision's `antialias=True`); untouched when the size already fits. See docs/formats.md, "Network input".
+/// torchvision's `antialias=True`), rounded to nearest; untouched when the size already fits. See docs/formats.md,
+/// "Network input".
 ImageU8 resize_rgb(const ImageU8& image, int height, int width);
 
 inline constexpr float kImageMean[3] = {0.485F, 0.456F, 0.406F};

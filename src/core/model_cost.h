@@ -11,11 +11,11 @@
 namespace m3vit {
 
 struct LayerCost {
-  std::string name;         ///< tensor-name prefix, e.g. "backbone.blocks.3.mlp"
-  std::string kind;         ///< patch_embed | attention | linear | router | experts | head
+  std::string name;  ///< tensor-name prefix, e.g. "backbone.blocks.3.mlp"
+  std::string kind;  ///< patch_embed | attention | linear | router | experts | head
   std::int64_t macs = 0;
-  std::int64_t params = 0;        ///< stored
-  std::int64_t active_params = 0; ///< used by one token (top_k experts) for this task
+  std::int64_t params = 0;         ///< stored
+  std::int64_t active_params = 0;  ///< used by one token (top_k experts) for this task
 };
 
 struct TaskCost {

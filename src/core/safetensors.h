@@ -34,7 +34,7 @@ class SafetensorsFile {
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  ///< in file order
   const TensorView* find(std::string_view name) const;
-  const TensorView& get(std::string_view name) const;                  ///< throws Error when missing
+  const TensorView& get(std::string_view name) const;  ///< throws Error when missing
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::string& where() const { return where_; }
 
