@@ -20,8 +20,9 @@ struct TaskOutput {
   torch::Tensor raw;           ///< [B, C, H, W] at image size: logits, metres, unnormalised normals
   torch::Tensor balance_loss;  ///< scalar, summed over MoE layers, unweighted; 0 without MoE
   std::vector<RoutingStats> routing;
-  std::vector<torch::Tensor> indices;  ///< per MoE layer [B·tokens, top_k] int64, when asked for by `keep_routing`
-  std::vector<torch::Tensor> weights;  ///< per MoE layer [B·tokens, top_k]
+  std::vector<torch::Tensor> indices;   ///< per MoE layer [B·tokens, top_k] int64, when asked for by `keep_routing`
+  std::vector<torch::Tensor> weights;   ///< per MoE layer [B·tokens, top_k]
+  std::vector<torch::Tensor> features;  ///< head features after stages 1 and 2, in training with `model.tam` only
 };
 
 class NetworkImpl : public torch::nn::Module {
