@@ -1,6 +1,7 @@
 #pragma once
 /// Pictures of predictions: colouring of every task's raw output or label, and a sheet of them.
 #include <array>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,20 +16,22 @@ struct ColorOptions {
   float depth_min = 0, depth_max = 0;                ///< metres; equal: from the map's 2nd and 98th percentile
 };
 
-/// Raw output [C, H, W] → RGB: argmax with palette; depth in a perceptual colour map; normals as (n+1)/2; edge and sal
-/// as sigmoid grey.
+/// Raw output [C, H, W] → RGB: argmax with palette; depth in a perceptual colour map, near bright; normals as (n+1)/2;
+/// edge and sal as sigmoid grey.
 ImageU8 color_prediction(TaskId task, std::span<const float> raw, int channels, int height, int width,
                          const ColorOptions& options = {});
-/// Label map of data/sample.h → RGB in the same colours; unknown is dark grey hatch.
+/// Label map of data/sample.h → RGB in the same colours; unknown is a dark grey hatch. Edge: any annotator.
 ImageU8 color_label(TaskId task, const ImageF32& label, const ColorOptions& options = {});
-/// Task map as values to save: argmax u8, depth in mm u16, normals u16 RGB, sigmoid u8 (the `folder` format).
+/// Task map as values to save: argmax u8, depth in mm u16, normals u16 RGB, sigmoid u8 (the `folder` format, which
+/// reads ≥ 128 as edge or salient: sigmoid·255 is rounded here, so that this means ≥ 0.5).
 struct SavedMap {
   ImageU8 u8;
   ImageU16 u16;  ///< one of the two is empty
 };
 SavedMap prediction_map(TaskId task, std::span<const float> raw, int channels, int height, int width);
 
-/// Tiles with captions, row by row; all tiles scaled to the first one's size (nearest).
+/// Tiles with captions above, row by row on white; all tiles scaled to `tile_width` and the first one's aspect
+/// (nearest, so that classes keep their colours). A tile with an empty image is a blank. Captions are ASCII.
 struct Tile {
   ImageU8 image;
   std::string caption;

@@ -13,31 +13,38 @@
 
 namespace m3vit {
 
-/// Raw outputs of one task for a batch: [B, C, H, W] at the batch's size.
+/// Raw outputs of one task for a batch: [B, C, H, W] at the batch's size. Called from one thread, batch after batch and
+/// for each batch task after task.
 using Predictor = std::function<std::vector<float>(const Batch& batch, const TaskConfig& task)>;
 
 struct EvalResult {
   std::map<std::string, std::vector<MetricValue>> metrics;  ///< by task
+  std::map<std::string, std::vector<double>> per_class;     ///< IoU by class of semseg and human_parts; NaN: absent
   std::int64_t frames = 0;
-  double primary(const std::string& task) const;            ///< the task's primary metric
+  double primary(const std::string& task) const;  ///< the task's primary metric; NaN when it was not evaluated
 };
 
 struct EvalOptions {
   std::vector<std::string> tasks;  ///< empty: all of the config
   std::int64_t max_frames = 0;     ///< 0: all
-  int metric_threads = 2;
+  int metric_threads = 2;          ///< ≥ 1; the result does not depend on it
   bool quiet = false;
-  std::function<bool()> cancelled; ///< polled between batches
+  std::function<bool()> cancelled;  ///< polled between batches; the result then covers the frames so far
 };
 
+/// Frames in the data set's order, config.train.batch_size at a time, without augmentation, labels at
+/// model.image_size. Throws Error for a task that the config lacks or a prediction of the wrong size.
 EvalResult evaluate(const Dataset& dataset, const Config& config, const Predictor& predict, const EvalOptions& options);
 
-/// Δm in percent against `single` (results keyed like `result`); tasks missing there are left out and named in
-/// `missing`. NaN when none is left.
+/// Δm in percent against `single` (results keyed like `result`); tasks missing there, or without a value, are left out
+/// and named in `missing` (may be null). NaN when none is left.
 double delta_m(const EvalResult& result, const EvalResult& single, std::vector<std::string>* missing);
 
-nlohmann::json to_json(const EvalResult& result);             ///< {T: {name: value}}
+nlohmann::json to_json(const EvalResult& result);            ///< {T: {name: value}}; NaN as null
+nlohmann::json per_class_to_json(const EvalResult& result);  ///< {T: [IoU, …]}; absent classes as null
+/// Reads `to_json`'s object, or a document that has it under "metrics" (with "frames" and "per_class" where present).
+/// Throws Error naming `where` and the field.
 EvalResult eval_result_from_json(const nlohmann::json& json, const std::string& where);
-std::string format_table(const EvalResult& result);           ///< aligned text, one row a metric, arrows ↑ ↓
+std::string format_table(const EvalResult& result);  ///< aligned text, one row a metric, arrows ↑ ↓
 
 }  // namespace m3vit

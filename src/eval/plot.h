@@ -11,9 +11,11 @@ struct Series {
 };
 struct PlotOptions {
   std::string title, x_label, y_label;
-  bool log_y = false;
+  bool log_y = false;  ///< values ≤ 0 break the line
   int width = 720, height = 420;
 };
+/// A whole SVG document, deterministic. Long series are thinned to the extremes of each pixel column. Throws Error when
+/// a series' x and y differ in length.
 std::string plot_svg(const std::vector<Series>& series, const PlotOptions& options);
 
 }  // namespace m3vit

@@ -1,0 +1,32 @@
+#pragma once
+/// The concrete metrics behind make_metric, and what they share.
+#include <cmath>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "eval/metric.h"
+
+namespace m3vit {
+
+/// Macro IoU over `classes`; `skip_trivial`: frames whose label is only 0 or only 255 do not count (human_parts).
+std::unique_ptr<Metric> make_segmentation_metric(int classes, bool skip_trivial);
+std::unique_ptr<Metric> make_depth_metric();
+std::unique_ptr<Metric> make_normals_metric();
+std::unique_ptr<Metric> make_saliency_metric();
+std::unique_ptr<Metric> make_edge_metric(const EvalConfig& config);
+
+/// True when the frame has a label to score; throws Error when `raw` is not [channels, H, W] of the label's size or
+/// `channels` differs from `wanted_channels`.
+bool check_frame(const char* metric, std::span<const float> raw, int channels, int wanted_channels,
+                 const ImageF32& label, int min_label_channels);
+
+inline double sigmoid(float logit) { return 1.0 / (1.0 + std::exp(-static_cast<double>(logit))); }
+
+/// Probability as published scripts store it: an 8-bit PNG of sigmoid·255, truncated. NaN becomes 0.
+inline int sigmoid_level(float logit) {
+  const double p = sigmoid(logit);
+  return p > 0 ? static_cast<int>(p * 255.0) : 0;
+}
+
+}  // namespace m3vit
