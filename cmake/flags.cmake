@@ -4,6 +4,10 @@ target_compile_options(m3vit_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # needed for ccache to cache units that use a precompiled header
   target_compile_options(m3vit_flags INTERFACE -fpch-preprocess)
+  # g++ 12 warns of overlapping copies inside `"literal" + std::string` that cannot happen (GCC bug 105651).
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(m3vit_flags INTERFACE -Wno-restrict)
+  endif()
 else()
   target_compile_options(m3vit_flags INTERFACE -Xclang -fno-pch-timestamp)
 endif()
