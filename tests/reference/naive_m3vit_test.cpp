@@ -160,6 +160,24 @@ class OneTokenModel : public testing::Test {
   void set(const std::string& name, std::vector<std::int64_t> shape, std::vector<double> data) {
     weights.tensors[name] = {std::move(shape), std::move(data)};
   }
+  /// The head then only tells the order of the patch token's two values x at its end: 2½ when x₀ < x₁, ½ otherwise
+  /// (norm → ∓1; the centre tap reads channel 1; BN (±1 − 1)/2·3 + 1 = 1 or −2 → ReLU; 2·that + ½).
+  void read_order() {
+    const std::string h = "decoders.depth.";
+    set(h + "norm.weight", {2}, {1, 1});
+    set(h + "norm.bias", {2}, {0, 0});
+    std::vector<double> conv(18, 0.0);
+    conv[13] = 1.0;
+    set(h + "conv_0.weight", {1, 2, 3, 3}, conv);
+  }
+  double last_order(int task = 0) { return forward(config, weights, image, task).raw[0]; }
+  void copy_head(const std::string& to) {
+    for (const char* n :
+         {"norm.weight", "norm.bias", "conv_0.weight", "conv_0.bias", "syncbn_fc_0.weight", "syncbn_fc_0.bias",
+          "syncbn_fc_0.running_mean", "syncbn_fc_0.running_var", "conv_1.weight", "conv_1.bias"}) {
+      weights.tensors["decoders." + to + "." + n] = weights.get(std::string("decoders.depth.") + n);
+    }
+  }
   Config config;
   Weights weights;
   const std::vector<double> image{1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -189,19 +207,42 @@ TEST_F(OneTokenModel, HeadIsNormConvBnReluConvUp) {
 }
 
 TEST_F(OneTokenModel, ExpertsAddToTheResidualWeightedByTheirGate) {
-  // Through the head's norm with weight 1, bias 0 only the sign of x₀ − x₁ is left, so place it where the experts
-  // decide: patch token x = (4, −3) + 5/8·(2, 20) + 2/8·(1, 10) = (5.5, 12) → normalised (−1, 1); the centre tap reads
-  // channel 1 only: BN (1 − 1)/2·3 + 1 = 1 → 2·1 + ½. Without the experts it would be (1, −1) → −1 → ReLU 0 → ½.
-  set("decoders.depth.norm.weight", {2}, {1, 1});
-  set("decoders.depth.norm.bias", {2}, {0, 0});
-  std::vector<double> conv(18, 0.0);
-  conv[13] = 1.0;
-  set("decoders.depth.conv_0.weight", {1, 2, 3, 3}, conv);
-  EXPECT_THAT(forward(config, weights, image, 0).raw, Pointwise(DoubleNear(1e-5), std::vector<double>(4, 2.5)));
+  // Patch token (4, −3) + 5/8·(2, 20) + 2/8·(1, 10) = (5.5, 12).
+  read_order();
+  EXPECT_NEAR(last_order(), 2.5, 1e-5);
   config.model.moe->prune_below = 0.7;  // drops all of them
-  const Result pruned = forward(config, weights, image, 0);
-  EXPECT_THAT(pruned.raw, Pointwise(DoubleNear(1e-5), std::vector<double>(4, 0.5)));
-  EXPECT_THAT(pruned.routing[0].weights[1], ElementsAre(0.0, 0.0));
+  EXPECT_NEAR(last_order(), 0.5, 1e-5);
+  EXPECT_THAT(forward(config, weights, image, 0).routing[0].weights[1], ElementsAre(0.0, 0.0));
+}
+
+TEST_F(OneTokenModel, PositionIsAdded) {
+  read_order();
+  set("backbone.blocks.0.mlp.experts.h4toh.weight", {3, 2, 1}, std::vector<double>(6, 0.0));
+  EXPECT_NEAR(last_order(), 0.5, 1e-5);  // (4, −3)
+  set("backbone.pos_embed", {1, 2, 2}, {0, 0, 0, 10});
+  EXPECT_NEAR(last_order(), 2.5, 1e-5);  // (4, 10)
+}
+
+TEST_F(OneTokenModel, AttentionAddsToTheResidual) {
+  read_order();
+  set("backbone.blocks.0.mlp.experts.h4toh.weight", {3, 2, 1}, std::vector<double>(6, 0.0));
+  set("backbone.blocks.0.attn.proj.bias", {2}, {0, 10});
+  EXPECT_NEAR(last_order(), 2.5, 1e-5);  // (4, −3 + 10)
+}
+
+TEST_F(OneTokenModel, DenseBlockIsATwoLayerMlpOnTheResidual) {
+  read_order();
+  config.model.moe.reset();
+  const std::string mlp = "backbone.blocks.0.mlp.";
+  set(mlp + "fc1.weight", {1, 2}, {30, 0});  // norm2 → (1, −1): gelu(30) = 30
+  set(mlp + "fc1.bias", {1}, {0});
+  set(mlp + "fc2.weight", {2, 1}, {0, 0.5});
+  set(mlp + "fc2.bias", {2}, {0, 0});
+  EXPECT_NEAR(last_order(), 2.5, 1e-5);  // (4, −3 + 15)
+  set(mlp + "fc1.weight", {1, 2}, {-30, 0});
+  set(mlp + "fc2.weight", {2, 1}, {0, -0.5});
+  EXPECT_NEAR(last_order(), 0.5, 1e-5);  // gelu(−30) = 0, where −30 itself would give +15
+  EXPECT_TRUE(forward(config, weights, image, 0).routing.empty());
 }
 
 TEST_F(OneTokenModel, WindowShiftsExpertsByTask) {
@@ -214,15 +255,14 @@ TEST_F(OneTokenModel, WindowShiftsExpertsByTask) {
   }
   set("backbone.blocks.0.mlp.experts.htoh4.weight", {4, 1, 2}, std::vector<double>(8, 0.0));
   set("backbone.blocks.0.mlp.experts.htoh4.bias", {4, 1}, std::vector<double>(4, 30.0));
-  set("backbone.blocks.0.mlp.experts.h4toh.weight", {4, 2, 1}, std::vector<double>(8, 0.1));
+  set("backbone.blocks.0.mlp.experts.h4toh.weight", {4, 2, 1}, {0, 0, 0, 0, 0, 0, 0, 1});  // only expert 3 speaks
   set("backbone.blocks.0.mlp.experts.h4toh.bias", {4, 2}, std::vector<double>(8, 0.0));
-  for (const char* n :
-       {"norm.weight", "norm.bias", "conv_0.weight", "conv_0.bias", "syncbn_fc_0.weight", "syncbn_fc_0.bias",
-        "syncbn_fc_0.running_mean", "syncbn_fc_0.running_var", "conv_1.weight", "conv_1.bias"}) {
-    weights.tensors[std::string("decoders.edge.") + n] = weights.get(std::string("decoders.depth.") + n);
-  }
+  read_order();
+  copy_head("edge");
   EXPECT_THAT(forward(config, weights, image, 0).routing[0].experts[1], ElementsAre(1));
   EXPECT_THAT(forward(config, weights, image, 1).routing[0].experts[1], ElementsAre(3));
+  EXPECT_NEAR(last_order(0), 0.5, 1e-5);  // (4, −3)
+  EXPECT_NEAR(last_order(1), 2.5, 1e-5);  // (4, −3 + ¾·30)
 }
 
 TEST_F(OneTokenModel, TaskConditionedRouterSeesTheTask) {
@@ -240,11 +280,7 @@ TEST_F(OneTokenModel, TaskConditionedRouterSeesTheTask) {
   set(n + "norm.bias", {2}, {0, 0});
   // Rows: two of the token (ignored), two of the task: task 0 likes expert 0, task 1 expert 2.
   set("backbone.blocks.0.mlp.gate.w_gate", {4, 3}, {0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 5});
-  for (const char* t :
-       {"norm.weight", "norm.bias", "conv_0.weight", "conv_0.bias", "syncbn_fc_0.weight", "syncbn_fc_0.bias",
-        "syncbn_fc_0.running_mean", "syncbn_fc_0.running_var", "conv_1.weight", "conv_1.bias"}) {
-    weights.tensors[std::string("decoders.edge.") + t] = weights.get(std::string("decoders.depth.") + t);
-  }
+  copy_head("edge");
   EXPECT_THAT(forward(config, weights, image, 0).routing[0].experts[0], ElementsAre(0));
   EXPECT_THAT(forward(config, weights, image, 1).routing[0].experts[0], ElementsAre(2));
 }
