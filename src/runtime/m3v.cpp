@@ -1,1 +1,306 @@
-// being written
+#include "runtime/m3v.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/error.h"
+#include "core/mapped_file.h"
+#include "core/version.h"
+#include "runtime/crc32c.h"
+
+namespace m3vit {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kDtype = "f32";
+// Panels of 32 columns (runtime/kernels/kernels.h): one layout that every instruction set of this build reads.
+constexpr std::string_view kTarget = "panel32";
+constexpr const char* kDamaged = "the file is damaged or cut short: copy or export it again";
+
+std::size_t align(std::size_t n) { return (n + kM3vAlignment - 1) / kM3vAlignment * kM3vAlignment; }
+
+std::string quoted(std::string_view text) {
+  std::string q = "\"";
+  q += text;
+  q += '"';
+  return q;
+}
+
+std::string hex(std::uint32_t value) {
+  std::string text(8, '0');
+  for (std::size_t i = 0; i < 8; ++i) text[7 - i] = "0123456789abcdef"[(value >> (4 * i)) & 0xFU];
+  return text;
+}
+
+/// Reads typed fields of the JSON header; every wrong one is an Error naming it.
+class Reader {
+ public:
+  Reader(const json& object, std::string where, std::string field)
+      : json_(object), where_(std::move(where)), field_(std::move(field)) {
+    if (!json_.is_object()) fail("", "an object", json_.type_name());
+  }
+  [[noreturn]] void fail(const std::string& key, const std::string& wanted, const std::string& found) const {
+    throw Error{{.where = where_,
+                 .field = key.empty() ? field_ : field_ + "." + key,
+                 .wanted = wanted,
+                 .found = found,
+                 .hint = kDamaged}};
+  }
+  const json& at(const char* key) const {
+    const auto it = json_.find(key);
+    if (it == json_.end()) fail(key, "a value", "nothing");
+    return *it;
+  }
+  std::string text(const char* key) const {
+    const json& v = at(key);
+    if (!v.is_string()) fail(key, "text", v.type_name());
+    return v.get<std::string>();
+  }
+  std::string text(const char* key, std::string_view wanted) const {
+    std::string found = text(key);
+    if (found != wanted) fail(key, quoted(wanted), quoted(found));
+    return found;
+  }
+  std::uint64_t number(const char* key, std::uint64_t most) const {
+    const json& v = at(key);
+    if (!v.is_number_unsigned() || v.get<std::uint64_t>() > most) {
+      fail(key, "0 … " + std::to_string(most), v.dump(-1, ' ', true, json::error_handler_t::replace));
+    }
+    return v.get<std::uint64_t>();
+  }
+  void number_is(const char* key, std::uint64_t wanted) const {
+    const json& v = at(key);
+    if (!v.is_number_unsigned() || v.get<std::uint64_t>() != wanted) {
+      fail(key, std::to_string(wanted), v.dump(-1, ' ', true, json::error_handler_t::replace));
+    }
+  }
+  const json& array(const char* key) const {
+    const json& v = at(key);
+    if (!v.is_array()) fail(key, "a list", v.type_name());
+    return v;
+  }
+
+ private:
+  const json& json_;
+  std::string where_, field_;
+};
+
+}  // namespace
+
+M3vFile M3vFile::open(const std::filesystem::path& path) {
+  M3vFile file;
+  auto mapped = std::make_shared<const MappedFile>(path);
+  file.bytes_ = mapped->bytes();
+  file.owner_ = std::move(mapped);
+  file.where_ = path.string();
+  file.read();
+  return file;
+}
+
+M3vFile M3vFile::from_bytes(std::vector<std::byte> bytes, const std::string& where) {
+  M3vFile file;
+  auto owned = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
+  file.bytes_ = *owned;
+  file.owner_ = std::move(owned);
+  file.where_ = where;
+  file.read();
+  return file;
+}
+
+M3vFile M3vFile::parse(std::span<const std::byte> bytes, const std::string& where) {
+  M3vFile file;
+  file.bytes_ = bytes;
+  file.where_ = where;
+  file.read();
+  return file;
+}
+
+void M3vFile::read() {
+  const auto fail = [this](std::string field, std::string wanted, std::string found, std::string hint = kDamaged) {
+    throw Error{{.where = where_,
+                 .field = std::move(field),
+                 .wanted = std::move(wanted),
+                 .found = std::move(found),
+                 .hint = std::move(hint)}};
+  };
+  if (bytes_.size() < kM3vPrelude) {
+    fail("header", "at least " + std::to_string(kM3vPrelude) + " bytes", std::to_string(bytes_.size()));
+  }
+  if (std::memcmp(bytes_.data(), kM3vMagic.data(), kM3vMagic.size()) != 0) {
+    fail("magic", "\"M3V1\"", "other bytes", "`m3vit export` makes .m3v files");
+  }
+  std::uint32_t crc = 0;
+  std::uint64_t length = 0;
+  std::memcpy(&crc, bytes_.data() + 4, sizeof crc);
+  std::memcpy(&length, bytes_.data() + 8, sizeof length);
+  if (length > bytes_.size() - kM3vPrelude) {
+    fail("header length", "at most " + std::to_string(bytes_.size() - kM3vPrelude), std::to_string(length));
+  }
+  const std::span<const std::byte> header = bytes_.subspan(kM3vPrelude, static_cast<std::size_t>(length));
+  if (const std::uint32_t found = crc32c(header); found != crc) fail("header crc32c", hex(crc), hex(found));
+  read_header({reinterpret_cast<const char*>(header.data()), header.size()});
+}
+
+void M3vFile::read_header(std::string_view text) {
+  const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (root.is_discarded()) {
+    throw Error{{.where = where_, .field = "header", .wanted = "JSON", .found = "other text", .hint = kDamaged}};
+  }
+  const Reader header(root, where_, "header");
+  header.text("m3vit_version");
+  producer_ = header.text("producer");
+  dtype_ = header.text("dtype", kDtype);
+  header.text("target", kTarget);
+  const json& config = header.at("config");
+  config_ = config_from_json(config, SourceMap{.file = where_, .places = {}});
+  config_text_ = config.dump(-1, ' ', false, json::error_handler_t::replace);
+
+  const json& tasks = header.array("tasks");
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const Reader task(tasks[i], where_, "header.tasks." + std::to_string(i));
+    const std::string name = task.text("name");
+    const std::optional<int> index = config_.task_index(name);
+    if (!index) task.fail("name", "a task of the configuration", quoted(name));
+    if (!tasks_.empty() && *index <= tasks_.back()) task.fail("name", "tasks in the configuration's order", name);
+    const std::size_t at = static_cast<std::size_t>(*index);
+    task.number_is("router", static_cast<std::uint64_t>(at));
+    task.number_is("outputs", static_cast<std::uint64_t>(task_outputs(config_.tasks[at], where_)));
+    tasks_.push_back(*index);
+  }
+  if (tasks_.empty()) header.fail("tasks", "at least one task", "none");
+
+  const json& sections = header.array("sections");
+  const std::size_t count = section_count(config_, tasks_);
+  if (sections.size() != count) {
+    header.fail("sections", std::to_string(count) + " sections", std::to_string(sections.size()));
+  }
+  const std::vector<SectionLayout> layouts = section_layouts(config_, tasks_, where_);
+  assert(layouts.size() == count);
+  const std::size_t data = align(kM3vPrelude + text.size());
+  std::size_t offset = 0;
+  std::size_t end = data;
+  for (std::size_t i = 0; i < count; ++i) {
+    const SectionLayout& layout = layouts[i];
+    const Reader named(sections[i], where_, "header.sections." + std::to_string(i));
+    named.text("name", layout.name);
+    const Reader section(sections[i], where_, "section '" + layout.name + "'");
+    section.number_is("bytes", layout.bytes);
+    section.number_is("offset", offset);
+    end = data + offset + layout.bytes;
+    if (end > bytes_.size()) {
+      section.fail("", "a file of at least " + std::to_string(end) + " bytes", std::to_string(bytes_.size()));
+    }
+    const std::string crc_text = section.text("crc32c");
+    std::uint32_t crc = 0;
+    for (const char c : crc_text) {
+      const std::size_t digit = std::string_view("0123456789abcdef").find(c);
+      if (digit == std::string_view::npos || crc_text.size() != 8) section.fail("crc32c", "8 hex digits", crc_text);
+      crc = crc << 4U | static_cast<std::uint32_t>(digit);
+    }
+    if (crc_text.size() != 8) section.fail("crc32c", "8 hex digits", crc_text);
+    by_name_.emplace(layout.name, sections_.size());
+    sections_.push_back({layout.name, bytes_.subspan(data + offset, layout.bytes), crc});
+    offset = align(offset + layout.bytes);
+  }
+  if (end != bytes_.size()) {
+    header.fail("sections", "a file of " + std::to_string(end) + " bytes", std::to_string(bytes_.size()));
+  }
+}
+
+const M3vSection* M3vFile::find(std::string_view name) const {
+  const auto it = by_name_.find(name);
+  return it == by_name_.end() ? nullptr : &sections_[it->second];
+}
+
+void M3vFile::verify() const {
+  for (const M3vSection& s : sections_) {
+    const std::uint32_t found = crc32c(s.bytes);
+    if (found == s.crc) continue;
+    throw Error{{.where = where_,
+                 .field = "section '" + s.name + "'",
+                 .wanted = "crc32c " + hex(s.crc),
+                 .found = hex(found),
+                 .hint = kDamaged}};
+  }
+}
+
+M3vWriter::M3vWriter(std::ostream& out, const Config& config, std::vector<int> tasks, std::string producer,
+                     const std::string& where)
+    : out_(out),
+      where_(where),
+      producer_(std::move(producer)),
+      config_(config),
+      tasks_(std::move(tasks)),
+      layouts_(section_layouts(config_, tasks_, where)) {
+  write_header();  // with checksums of 0: it keeps its length
+}
+
+void M3vWriter::write_header() {
+  json sections = json::array();
+  std::size_t offset = 0;
+  for (std::size_t i = 0; i < layouts_.size(); ++i) {
+    sections.push_back({{"name", layouts_[i].name},
+                        {"offset", offset},
+                        {"bytes", layouts_[i].bytes},
+                        {"crc32c", hex(i < crcs_.size() ? crcs_[i] : 0)}});
+    offset = align(offset + layouts_[i].bytes);
+  }
+  json tasks = json::array();
+  for (const int t : tasks_) {
+    const TaskConfig& task = config_.tasks[static_cast<std::size_t>(t)];
+    tasks.push_back({{"name", task.name}, {"router", t}, {"outputs", task_outputs(task, where_)}});
+  }
+  const json header = {{"m3vit_version", kVersion},
+                       {"producer", producer_},
+                       {"dtype", kDtype},
+                       {"target", kTarget},
+                       {"config", to_json(config_)},
+                       {"tasks", std::move(tasks)},
+                       {"sections", std::move(sections)}};
+  const std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::uint32_t crc = crc32c(std::as_bytes(std::span(text)));
+  const std::uint64_t length = text.size();
+  std::array<char, kM3vPrelude> prelude{};
+  std::memcpy(prelude.data(), kM3vMagic.data(), kM3vMagic.size());
+  std::memcpy(prelude.data() + 4, &crc, sizeof crc);
+  std::memcpy(prelude.data() + 8, &length, sizeof length);
+  out_.write(prelude.data(), static_cast<std::streamsize>(prelude.size()));
+  out_.write(text.data(), static_cast<std::streamsize>(text.size()));
+  assert(header_bytes_ == 0 || header_bytes_ == kM3vPrelude + text.size());
+  header_bytes_ = kM3vPrelude + text.size();
+  position_ = std::max(position_, header_bytes_);
+}
+
+void M3vWriter::pad(std::size_t to) {
+  static constexpr std::array<char, kM3vAlignment> kZeros{};
+  assert(to >= position_ && to - position_ < kM3vAlignment);
+  out_.write(kZeros.data(), static_cast<std::streamsize>(to - position_));
+  position_ = to;
+}
+
+void M3vWriter::section([[maybe_unused]] const SectionLayout& layout, std::span<const float> data) {
+  assert(crcs_.size() < layouts_.size() && layouts_[crcs_.size()].name == layout.name);
+  assert(data.size_bytes() == layout.bytes);
+  pad(align(position_));
+  const std::span<const std::byte> bytes = std::as_bytes(data);
+  crcs_.push_back(crc32c(bytes));
+  out_.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  position_ += bytes.size();
+}
+
+void M3vWriter::finish() {
+  assert(crcs_.size() == layouts_.size());
+  out_.seekp(0);
+  write_header();
+  out_.flush();
+  if (!out_) {
+    throw Error{{.where = where_, .field = {}, .wanted = "room to write", .found = "a failed write", .hint = {}}};
+  }
+}
+
+}  // namespace m3vit

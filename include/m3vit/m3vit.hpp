@@ -1,0 +1,122 @@
+#pragma once
+/// m3vit's runtime: runs one task at a time of a packed model (`.m3v`, made by `m3vit export`).
+///
+///     auto model   = m3vit::Model::open("rooms.m3v");       // maps the file, checks its header
+///     auto session = model.session({.threads = 2});         // checks the weights, plans, allocates once
+///     std::vector<float> depth(model.output_size("depth"));
+///     session.run("depth", m3vit::RgbView{pixels, height, width}, depth);
+///
+/// Errors are exceptions derived from std::exception whose what() reads "WHERE: FIELD: want WANTED, found FOUND"; a
+/// call that throws has changed nothing. Nothing here prints. A Model may be shared by threads; a Session belongs to
+/// one thread at a time, and any number of sessions share one model's weights.
+/// Non-goals: training, other precisions than the file's, images of another size than the network's (resize first).
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace m3vit {
+
+/// How an MoE layer walks its work. All three give the same bits.
+enum class MoeSchedule {
+  kExpertOrder,  ///< expert by expert over token queues: one expert's weights are touched once (the way to go)
+  kTokenOrder,   ///< token by token: the usual order, touches an expert's weights again for every token
+  kDense,        ///< every expert for every token, then weighted: what a dense library does
+};
+
+/// 8-bit RGB, interleaved. `row_bytes` 0: rows follow each other.
+struct RgbView {
+  const std::uint8_t* data = nullptr;
+  int height = 0;
+  int width = 0;
+  std::ptrdiff_t row_bytes = 0;
+};
+
+struct TaskInfo {
+  std::string name;  ///< "semseg", "depth", …
+  int channels = 0;  ///< of the raw output [channels, height, width]
+};
+
+/// Which experts each token went to in one MoE layer of the last run; tokens in row order, the class token first.
+struct RoutingMap {
+  int block = 0;
+  int tokens = 0;
+  int top_k = 0;
+  std::vector<std::int32_t> experts;  ///< [tokens, top_k], by descending weight; ties: the lower index first
+  std::vector<float> weights;         ///< [tokens, top_k]; 0 where pruned (moe.prune_below)
+};
+
+struct SessionOptions {
+  int threads = 0;  ///< 0: as many as the process may use
+  MoeSchedule schedule = MoeSchedule::kExpertOrder;
+  std::string isa;            ///< "": best here; else a name of isas(), or an error
+  bool keep_routing = false;  ///< fill Session::routing()
+};
+
+/// Bytes by plan. `arena` is everything a run writes; it is allocated by Model::session and never grows.
+struct MemoryPlan {
+  std::size_t arena = 0;
+  std::size_t weights = 0;  ///< the file's sections, mapped
+  std::size_t total() const { return arena + weights; }
+};
+
+class Session {
+ public:
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// Any task, any order. `image` must have the network's size; it is divided by 255 and normalised by the ImageNet
+  /// mean and deviation. `out` receives the head's raw output [channels, height, width]: logits, metres, unnormalised
+  /// normals; its size must be Model::output_size(task). Allocates nothing.
+  void run(std::string_view task, const RgbView& image, std::span<float> out);
+  /// The same from normalised planes [3, height, width].
+  void run(std::string_view task, std::span<const float> planes, std::span<float> out);
+
+  /// Of the last run, one map a MoE layer; empty without SessionOptions::keep_routing.
+  const std::vector<RoutingMap>& routing() const;
+  MemoryPlan memory() const;
+  std::string_view isa() const;
+  int threads() const;
+
+ private:
+  friend class Model;
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+class Model {
+ public:
+  /// Checks magic, header and section table (every offset and size) against the file.
+  static Model open(const std::filesystem::path& path);
+  /// The same for a file in memory; `name` stands for the path in errors.
+  static Model from_bytes(std::vector<std::byte> bytes, const std::string& name);
+
+  int height() const;
+  int width() const;
+  int patch_size() const;
+  const std::vector<TaskInfo>& tasks() const;
+  /// channels · height · width of the task's raw output.
+  std::size_t output_size(std::string_view task) const;
+  std::string_view dtype() const;   ///< "f32"
+  std::string_view config() const;  ///< the resolved configuration, JSON
+
+  /// Checks every section's checksum (once a model), plans and allocates.
+  Session session(const SessionOptions& options = {}) const;
+
+ private:
+  friend class Session;
+  struct Impl;
+  explicit Model(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// Names of the instruction sets this build has kernels for and this CPU can run, best first; "scalar" is the last.
+std::vector<std::string_view> isas();
+
+}  // namespace m3vit

@@ -1,0 +1,133 @@
+// The public API (include/m3vit/m3vit.hpp) over the packed file and the engine: checks what callers hand in.
+#include <algorithm>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "m3vit/m3vit.hpp"
+#include "runtime/engine.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/m3v.h"
+
+namespace m3vit {
+
+struct Model::Impl {
+  explicit Impl(M3vFile opened) : file(std::move(opened)) {
+    for (const int t : file.tasks()) {
+      const TaskConfig& task = file.config().tasks[static_cast<std::size_t>(t)];
+      tasks.push_back({task.name, task_outputs(task, file.where())});
+    }
+  }
+
+  /// Index into tasks and file.tasks().
+  std::size_t find(std::string_view name) const {
+    std::string names;
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+      if (tasks[i].name == name) return i;
+      names += (names.empty() ? "" : ", ") + tasks[i].name;
+    }
+    throw Error{{.where = file.where(), .field = "task", .wanted = "one of " + names, .found = std::string(name)}};
+  }
+  std::size_t pixels() const {
+    return static_cast<std::size_t>(file.config().model.height()) *
+           static_cast<std::size_t>(file.config().model.width());
+  }
+  void verify() const {
+    const std::lock_guard lock(mutex);
+    if (!verified) file.verify();
+    verified = true;
+  }
+
+  M3vFile file;
+  std::vector<TaskInfo> tasks;
+  mutable std::mutex mutex;
+  mutable bool verified = false;
+};
+
+struct Session::Impl {
+  Impl(std::shared_ptr<const Model::Impl> m, const SessionOptions& options)
+      : model(std::move(m)), engine(model->file, options) {}
+
+  /// Checks the output span; returns the task's index in the configuration.
+  int check(std::string_view task, std::span<float> out) const {
+    const std::size_t index = model->find(task);
+    const std::size_t wanted = static_cast<std::size_t>(model->tasks[index].channels) * model->pixels();
+    if (out.size() != wanted) fail("output of " + std::string(task), wanted, out.size());
+    return model->file.tasks()[index];
+  }
+  [[noreturn]] void fail(std::string field, std::size_t wanted, std::size_t found) const {
+    throw Error{{.where = model->file.where(),
+                 .field = std::move(field),
+                 .wanted = std::to_string(wanted) + " floats",
+                 .found = std::to_string(found)}};
+  }
+
+  std::shared_ptr<const Model::Impl> model;
+  Engine engine;
+};
+
+Model::Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+Model Model::open(const std::filesystem::path& path) {
+  return Model(std::make_shared<const Impl>(M3vFile::open(path)));
+}
+
+Model Model::from_bytes(std::vector<std::byte> bytes, const std::string& name) {
+  return Model(std::make_shared<const Impl>(M3vFile::from_bytes(std::move(bytes), name)));
+}
+
+int Model::height() const { return impl_->file.config().model.height(); }
+int Model::width() const { return impl_->file.config().model.width(); }
+int Model::patch_size() const { return impl_->file.config().model.patch_size; }
+const std::vector<TaskInfo>& Model::tasks() const { return impl_->tasks; }
+std::string_view Model::dtype() const { return impl_->file.dtype(); }
+std::string_view Model::config() const { return impl_->file.config_text(); }
+
+std::size_t Model::output_size(std::string_view task) const {
+  return static_cast<std::size_t>(impl_->tasks[impl_->find(task)].channels) * impl_->pixels();
+}
+
+Session Model::session(const SessionOptions& options) const {
+  impl_->verify();
+  return Session(std::make_unique<Session::Impl>(impl_, options));
+}
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+void Session::run(std::string_view task, const RgbView& image, std::span<float> out) {
+  const int index = impl_->check(task, out);
+  const ModelConfig& m = impl_->model->file.config().model;
+  if (image.data == nullptr || image.height != m.height() || image.width != m.width()) {
+    throw Error{{.where = impl_->model->file.where(),
+                 .field = "image",
+                 .wanted = std::to_string(m.height()) + " × " + std::to_string(m.width()) + " RGB",
+                 .found = image.data == nullptr ? std::string("no pixels")
+                                                : std::to_string(image.height) + " × " + std::to_string(image.width),
+                 .hint = "resize it first"}};
+  }
+  impl_->engine.run(index, image, out);
+}
+
+void Session::run(std::string_view task, std::span<const float> planes, std::span<float> out) {
+  const int index = impl_->check(task, out);
+  if (planes.size() != 3 * impl_->model->pixels())
+    impl_->fail("input planes", 3 * impl_->model->pixels(), planes.size());
+  impl_->engine.run(index, planes, out);
+}
+
+const std::vector<RoutingMap>& Session::routing() const { return impl_->engine.routing(); }
+MemoryPlan Session::memory() const { return {impl_->engine.arena_bytes(), impl_->model->file.bytes()}; }
+std::string_view Session::isa() const { return impl_->engine.isa().name; }
+int Session::threads() const { return impl_->engine.threads(); }
+
+std::vector<std::string_view> isas() {
+  std::vector<std::string_view> names;
+  for (const Isa& isa : available_isas()) names.push_back(isa.name);
+  return names;
+}
+
+}  // namespace m3vit

@@ -1,0 +1,307 @@
+#include "runtime/engine.h"
+
+#include <algorithm>
+#include <cassert>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+
+namespace m3vit {
+namespace {
+
+std::size_t size(int n) { return static_cast<std::size_t>(n); }
+
+// Rows of one work item: eight register tiles read a panel while it is in the nearest cache.
+constexpr std::size_t kBlockRows = 8 * kTileRows;
+constexpr float kLayerNormEps = 1e-6F;
+constexpr int kMostThreads = 1024;
+// As core/image_io.h; the runtime has no OpenCV and so cannot include that room.
+constexpr float kMean[3] = {0.485F, 0.456F, 0.406F};
+constexpr float kStd[3] = {0.229F, 0.224F, 0.225F};
+
+int resolve_threads(int asked) {
+  if (asked < 0 || asked > kMostThreads) {
+    throw Error{
+        {.where = "threads", .wanted = "0 (all) … " + std::to_string(kMostThreads), .found = std::to_string(asked)}};
+  }
+  return asked == 0 ? usable_threads() : asked;
+}
+
+std::byte* allocate(std::size_t bytes) {
+  void* const p = ::operator new[](bytes, std::align_val_t{Planner::kAlignment}, std::nothrow);
+  if (p == nullptr) {
+    throw Error{{.where = "memory plan",
+                 .wanted = std::to_string(bytes) + " bytes for activations",
+                 .found = "less memory",
+                 .hint = "a smaller image_size needs less"}};
+  }
+  return static_cast<std::byte*>(p);
+}
+
+}  // namespace
+
+Engine::Engine(const M3vFile& file, const SessionOptions& options)
+    : file_(file),
+      config_(file.config()),
+      model_(config_.model),
+      isa_(find_isa(options.isa)),
+      kernels_(*isa_.kernels),
+      schedule_(options.schedule),
+      dim_(size(model_.embed_dim)),
+      tokens_(size(model_.tokens())),
+      stride_(row_stride(dim_)),
+      plan_(config_, file.tasks(), resolve_threads(options.threads)),
+      arena_(allocate(plan_.planner.arena_bytes())),
+      team_(resolve_threads(options.threads)) {
+  bind_weights(file);
+  const FramePlan::Stage& last = plan_.stages.back();
+  double_y_ = ResampleAxis(last.height, 2 * last.height);
+  double_x_ = ResampleAxis(last.width, 2 * last.width);
+  final_y_ = ResampleAxis(2 * last.height, model_.height());
+  final_x_ = ResampleAxis(2 * last.width, model_.width());
+  if (!options.keep_routing) return;
+  for (int b = 0; b < model_.depth; ++b) {
+    if (!model_.is_moe(b)) continue;
+    const std::size_t entries = tokens_ * size(model_.moe->top_k);
+    routing_.push_back(
+        {b, model_.tokens(), model_.moe->top_k, std::vector<std::int32_t>(entries), std::vector<float>(entries)});
+  }
+}
+
+Engine::Part Engine::part(SectionLayout layout) const {
+  const M3vSection* section = file_.find(layout.name);
+  if (section == nullptr) return {};  // another task's
+  assert(section->bytes.size() == layout.bytes);
+  return {section->bytes.data(), std::move(layout)};
+}
+
+Engine::Mlp Engine::mlp_part(const Part& p) const {
+  if (p.base == nullptr) return {};
+  return {p["fc1"], p["fc1_bias"], p["fc2"], p["fc2_bias"]};
+}
+
+void Engine::bind_weights(const M3vFile& file) {
+  const Part embed = part(embed_layout(model_));
+  patch_ = embed["patch"];
+  patch_bias_ = embed["patch_bias"];
+  position_ = embed["position"];
+  const int tasks = static_cast<int>(config_.tasks.size());
+  for (int i = 0; i < model_.depth; ++i) {
+    const bool moe = model_.is_moe(i);
+    const Part a = part(attention_layout(model_, i));
+    const Part m = part(moe ? moe_norm_layout(model_, i) : dense_mlp_layout(model_, i));
+    Block b{a["norm_weight"],
+            a["norm_bias"],
+            a["qkv"],
+            a["qkv_bias"],
+            a["proj"],
+            a["proj_bias"],
+            m["norm_weight"],
+            m["norm_bias"],
+            {},
+            {},
+            {},
+            {}};
+    if (!moe) b.dense = mlp_part(m);
+    for (int t = 0; moe && t < tasks; ++t) {
+      const Part r = part(router_layout(config_, i, t));
+      b.gate.push_back(r.base == nullptr ? nullptr : r["gate"]);
+      b.gate_bias.push_back(r.base == nullptr ? nullptr : r["gate_bias"]);
+    }
+    for (int e = 0; moe && e < model_.moe->num_experts; ++e) {
+      b.experts.push_back(mlp_part(part(expert_layout(model_, i, e))));
+    }
+    blocks_.push_back(std::move(b));
+  }
+  heads_.resize(size(tasks));
+  for (const int t : file.tasks()) {
+    const Part p = part(head_layout(config_, t, file.where()));
+    Head& h = heads_[size(t)];
+    h.norm_weight = p["norm_weight"];
+    h.norm_bias = p["norm_bias"];
+    h.last = p["last"];
+    h.last_bias = p["last_bias"];
+    for (int s = 0; s < model_.head.stages; ++s) {
+      h.conv.push_back(p["conv" + std::to_string(s)]);
+      h.conv_bias.push_back(p["conv" + std::to_string(s) + "_bias"]);
+    }
+  }
+}
+
+void Engine::run(int task, const RgbView& image, std::span<float> out) {
+  float* planes = at<float>(plan_.planes);
+  const auto width = size(image.width);
+  const std::size_t pixels = size(image.height) * width;
+  const std::ptrdiff_t row_bytes =
+      image.row_bytes != 0 ? image.row_bytes : static_cast<std::ptrdiff_t>(3) * image.width;
+  team_.run(size(image.height), [&](std::size_t y, std::size_t) {
+    const std::uint8_t* rgb = image.data + static_cast<std::ptrdiff_t>(y) * row_bytes;
+    for (std::size_t c = 0; c < 3; ++c) {
+      float* line = planes + c * pixels + y * width;
+      for (std::size_t x = 0; x < width; ++x) {
+        line[x] = (static_cast<float>(rgb[3 * x + c]) / 255.0F - kMean[c]) / kStd[c];
+      }
+    }
+  });
+  forward(task, planes, out);
+}
+
+void Engine::run(int task, std::span<const float> planes, std::span<float> out) { forward(task, planes.data(), out); }
+
+void Engine::forward(int task, const float* planes, std::span<float> out) {
+  embed(planes);
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    attention(b);
+    if (model_.is_moe(static_cast<int>(b))) {
+      moe(b, task);
+    } else {
+      dense_mlp(b);
+    }
+  }
+  head(task, out);
+}
+
+void Engine::gemm(const Gemm& g) {
+  const std::size_t row_blocks = (g.m + kBlockRows - 1) / kBlockRows;
+  const std::size_t all_panels = panels(g.n);
+  // Few rows (a small queue): split the columns too, so that every thread has work.
+  const std::size_t wanted = team_.threads() == 1 ? 1 : 4 * size(team_.threads());
+  const std::size_t groups = std::clamp<std::size_t>((wanted + row_blocks - 1) / row_blocks, 1, all_panels);
+  const std::size_t per_group = (all_panels + groups - 1) / groups;
+  team_.run(row_blocks * groups, [&](std::size_t item, std::size_t) {
+    const std::size_t row = item / groups * kBlockRows;
+    const std::size_t panel = item % groups * per_group;
+    if (panel >= all_panels) return;
+    kernels_.gemm(g, row, std::min(row + kBlockRows, g.m), panel, std::min(panel + per_group, all_panels));
+  });
+}
+
+void Engine::layer_norm(const float* x, std::size_t rows, const float* weight, const float* bias, float* y) {
+  const std::size_t blocks = (rows + kBlockRows - 1) / kBlockRows;
+  team_.run(blocks, [&](std::size_t item, std::size_t) {
+    const std::size_t begin = item * kBlockRows;
+    kernels_.layer_norm(x + begin * stride_, stride_, std::min(kBlockRows, rows - begin), dim_, weight, bias,
+                        kLayerNormEps, y + begin * stride_, stride_);
+  });
+}
+
+void Engine::embed(const float* planes) {
+  float* x = at<float>(plan_.x);
+  for (std::size_t t = 0; t < tokens_; ++t) std::copy_n(position_ + t * dim_, dim_, x + t * stride_);
+  const auto p = size(model_.patch_size);
+  Gemm g;
+  g.m = tokens_ - 1;
+  g.n = dim_;
+  g.a.kind = RowSource::Kind::kPatch;
+  g.a.base = planes;
+  g.a.segments = 3 * p;
+  g.a.segment_k = p;
+  g.a.height = model_.height();
+  g.a.width = model_.width();
+  g.a.patch = model_.patch_size;
+  g.b = patch_;
+  g.out.bias = patch_bias_;
+  g.out.store = Epilogue::Store::kAdd;  // onto pos_embed; row 0 is cls_token + pos_embed already
+  g.out.c = x + stride_;
+  g.out.stride = stride_;
+  gemm(g);
+}
+
+void Engine::attention(std::size_t block) {
+  const Block& w = blocks_[block];
+  const FramePlan::Block& plan = plan_.blocks[block];
+  float* x = at<float>(plan_.x);
+  float* normed = at<float>(plan.normed);
+  layer_norm(x, tokens_, w.norm1_weight, w.norm1_bias, normed);
+
+  Gemm qkv;
+  qkv.m = tokens_;
+  qkv.n = 3 * dim_;
+  qkv.a.base = normed;
+  qkv.a.stride = stride_;
+  qkv.a.segment_k = dim_;
+  qkv.b = w.qkv;
+  qkv.out.bias = w.qkv_bias;
+  qkv.out.c = at<float>(plan.qkv);
+  qkv.out.stride = row_stride(3 * dim_);
+  gemm(qkv);
+
+  Attention a;
+  a.qkv = qkv.out.c;
+  a.stride = qkv.out.stride;
+  a.tokens = tokens_;
+  a.heads = size(model_.num_heads);
+  a.head_dim = dim_ / a.heads;
+  a.keys = at<float>(plan.keys);
+  a.values = at<float>(plan.values);
+  a.out = at<float>(plan.attended);
+  a.out_stride = stride_;
+  team_.run(a.heads, [&](std::size_t head, std::size_t) { kernels_.attention_pack(a, head); });
+  constexpr std::size_t kQueries = 4 * kTileRows;
+  const std::size_t blocks = (tokens_ + kQueries - 1) / kQueries;
+  float* scratch = at<float>(plan.scratch);
+  team_.run(a.heads * blocks, [&](std::size_t item, std::size_t worker) {
+    const std::size_t begin = item % blocks * kQueries;
+    kernels_.attention_rows(a, item / blocks, begin, std::min(begin + kQueries, tokens_),
+                            scratch + worker * attention_scratch(a.head_dim));
+  });
+
+  Gemm proj;
+  proj.m = tokens_;
+  proj.n = dim_;
+  proj.a.base = a.out;
+  proj.a.stride = stride_;
+  proj.a.segment_k = dim_;
+  proj.b = w.proj;
+  proj.out.bias = w.proj_bias;
+  proj.out.store = Epilogue::Store::kAdd;
+  proj.out.c = x;
+  proj.out.stride = stride_;
+  gemm(proj);
+}
+
+void Engine::mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int hidden, float* hidden_rows,
+                 Epilogue out) {
+  const auto h = size(hidden);
+  Gemm fc1;
+  fc1.m = rows;
+  fc1.n = h;
+  fc1.a = in;
+  fc1.b = weights.fc1;
+  fc1.out.bias = weights.fc1_bias;
+  fc1.out.activation = Epilogue::Activation::kGelu;
+  fc1.out.c = hidden_rows;
+  fc1.out.stride = row_stride(h);
+  gemm(fc1);
+
+  Gemm fc2;
+  fc2.m = rows;
+  fc2.n = dim_;
+  fc2.a.base = hidden_rows;
+  fc2.a.stride = row_stride(h);
+  fc2.a.segment_k = h;
+  fc2.b = weights.fc2;
+  fc2.out = out;
+  fc2.out.bias = weights.fc2_bias;
+  gemm(fc2);
+}
+
+void Engine::dense_mlp(std::size_t block) {
+  const Block& w = blocks_[block];
+  const FramePlan::Block& plan = plan_.blocks[block];
+  float* x = at<float>(plan_.x);
+  float* normed = at<float>(plan.mlp_in);
+  layer_norm(x, tokens_, w.norm2_weight, w.norm2_bias, normed);
+  RowSource in;
+  in.base = normed;
+  in.stride = stride_;
+  in.segment_k = dim_;
+  Epilogue out;
+  out.store = Epilogue::Store::kAdd;
+  out.c = x;
+  out.stride = stride_;
+  mlp(w.dense, tokens_, in, model_.mlp_hidden(), at<float>(plan.hidden), out);
+}
+
+}  // namespace m3vit

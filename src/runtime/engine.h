@@ -1,0 +1,108 @@
+#pragma once
+/// One session's frame: a plan, an arena, a team, a kernel table, and the steps that turn planes into a task's raw
+/// output. Nothing is allocated after the constructor. docs/architecture.md, "The runtime", has the picture.
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "m3vit/m3vit.hpp"
+#include "runtime/frame_plan.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/m3v.h"
+#include "runtime/resample.h"
+#include "runtime/routing.h"
+#include "runtime/team.h"
+
+namespace m3vit {
+
+class Engine {
+ public:
+  /// `file` must be verified and must outlive the engine. Throws Error (option, memory).
+  Engine(const M3vFile& file, const SessionOptions& options);
+
+  /// `task` indexes config.tasks and must be in the file. Sizes are the caller's duty.
+  void run(int task, const RgbView& image, std::span<float> out);
+  void run(int task, std::span<const float> planes, std::span<float> out);
+
+  const std::vector<RoutingMap>& routing() const { return routing_; }
+  std::size_t arena_bytes() const { return plan_.planner.arena_bytes(); }
+  const Isa& isa() const { return isa_; }
+  int threads() const { return team_.threads(); }
+
+ private:
+  /// A section's bytes and where its tensors lie in it.
+  struct Part {
+    const std::byte* base = nullptr;
+    SectionLayout layout;
+    const float* operator[](std::string_view field) const {
+      return reinterpret_cast<const float*>(base + layout.field(field).offset);
+    }
+  };
+  /// The matrices of an expert, or of a dense MLP.
+  struct Mlp {
+    const float *fc1 = nullptr, *fc1_bias = nullptr, *fc2 = nullptr, *fc2_bias = nullptr;
+  };
+  struct Block {
+    const float *norm1_weight, *norm1_bias, *qkv, *qkv_bias, *proj, *proj_bias, *norm2_weight, *norm2_bias;
+    Mlp dense;
+    std::vector<const float*> gate, gate_bias;  ///< by task; null where the file lacks it
+    std::vector<Mlp> experts;                   ///< by expert
+  };
+  struct Head {
+    const float *norm_weight = nullptr, *norm_bias = nullptr, *last = nullptr, *last_bias = nullptr;
+    std::vector<const float*> conv, conv_bias;
+  };
+
+  Part part(SectionLayout layout) const;
+  Mlp mlp_part(const Part& part) const;
+  void bind_weights(const M3vFile& file);
+
+  void forward(int task, const float* planes, std::span<float> out);
+  void embed(const float* planes);
+  void attention(std::size_t block);
+  void dense_mlp(std::size_t block);
+  void moe(std::size_t block, int task);
+  void route(std::size_t block, int task);
+  void experts_in_order(std::size_t block, int task);
+  void tokens_in_order(std::size_t block);
+  void experts_dense(std::size_t block, int task);
+  void keep_routing(std::size_t block);
+  void head(int task, std::span<float> out);
+
+  /// Shares C's tiles among the team. The split changes no bit (kernels.h).
+  void gemm(const Gemm& g);
+  /// fc1 + GELU + fc2 of `rows` rows; `out` is fc2's epilogue without its bias.
+  void mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int hidden, float* hidden_rows, Epilogue out);
+  void layer_norm(const float* x, std::size_t rows, const float* weight, const float* bias, float* y);
+
+  template <class T>
+  T* at(std::size_t buffer) {
+    return reinterpret_cast<T*>(arena_.get() + plan_.planner.offset(buffer));
+  }
+
+  struct ArenaDelete {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{Planner::kAlignment}); }
+  };
+
+  const M3vFile& file_;
+  const Config& config_;
+  const ModelConfig& model_;
+  Isa isa_;
+  const Kernels& kernels_;
+  MoeSchedule schedule_;
+  std::size_t dim_, tokens_, stride_;  ///< stride_: floats between rows of [T, D]
+  FramePlan plan_;
+  std::unique_ptr<std::byte[], ArenaDelete> arena_;
+  Team team_;
+  const float *patch_ = nullptr, *patch_bias_ = nullptr, *position_ = nullptr;
+  std::vector<Block> blocks_;
+  std::vector<Head> heads_;  ///< by task
+  ResampleAxis double_y_, double_x_, final_y_, final_x_;
+  std::vector<RoutingMap> routing_;
+};
+
+}  // namespace m3vit

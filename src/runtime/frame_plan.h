@@ -1,0 +1,50 @@
+#pragma once
+/// Every buffer of one frame, from the input planes to the head's last map, with its lifetime: laid into one arena by
+/// the planner. One plan serves every task of the file (heads differ only in their last channels: the widest counts).
+#include <cstddef>
+#include <vector>
+
+#include "core/config.h"
+#include "runtime/planner.h"
+
+namespace m3vit {
+
+/// Floats between rows of an activation: padded when rows would otherwise fall on the same cache sets.
+constexpr std::size_t row_stride(std::size_t n) { return n % 512 == 0 ? n + 16 : n; }
+
+struct FramePlan {
+  /// Planner ids; kNone where a block or stage has no such buffer.
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  struct Block {
+    std::size_t normed = kNone;  ///< [T, D] norm1(x)
+    std::size_t qkv = kNone;     ///< [T, 3D]
+    std::size_t keys = kNone, values = kNone, scratch = kNone;
+    std::size_t attended = kNone;  ///< [T, D]
+    std::size_t mlp_in = kNone;    ///< [T, D] norm2(x)
+    std::size_t hidden = kNone;    ///< [T, hidden of the MLP or of one expert]
+    std::size_t logits = kNone;    ///< [T, experts in the widest window]: router logits, then probabilities
+    std::size_t chosen = kNone, weights = kNone;                               ///< [T, top_k]
+    std::size_t queue_tokens = kNone, queue_weights = kNone, offsets = kNone;  ///< TokenQueues
+  };
+  struct Stage {
+    int height = 0, width = 0;
+    std::size_t conv = kNone;  ///< [height · width, channels]
+    std::size_t up = kNone;    ///< [4 · height · width, channels]; none after the last stage
+  };
+
+  /// `tasks`: indices into config.tasks.
+  FramePlan(const Config& config, const std::vector<int>& tasks, int threads);
+
+  Planner planner;
+  std::size_t planes = kNone;  ///< [3, H, W] normalised input
+  std::size_t x = kNone;       ///< [T, D] the residual stream
+  std::vector<Block> blocks;
+  std::size_t features = kNone;  ///< [N, D] the head's normed tokens, without CLS
+  std::size_t zeros = kNone;     ///< border of the convolutions
+  std::vector<Stage> stages;
+  std::size_t last = kNone;     ///< [height · width, outputs] of the 1×1 convolution
+  std::size_t doubled = kNone;  ///< [outputs, 2 · height, 2 · width]; only when that is not the image size
+  std::size_t lines = kNone;    ///< one resampling line a thread
+};
+
+}  // namespace m3vit

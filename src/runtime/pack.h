@@ -1,0 +1,31 @@
+#pragma once
+/// From a checkpoint's tensors to a `.m3v`: matrices into panels, batch normalisation folded into its convolution, the
+/// task vector of a task_conditioned gate folded into a router bias, the class token added to its position. Folding is
+/// done in double precision.
+#include <functional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace m3vit {
+
+/// Values of one tensor by published name (docs/formats.md), row-major. Asked for each name of expected_tensors that is
+/// needed, block by block, so that a source may read lazily.
+using TensorSource = std::function<std::vector<float>(const std::string& name)>;
+
+struct PackOptions {
+  std::vector<std::string> tasks;  ///< keep only these tasks' routers, experts and heads; empty: all
+  std::string producer = "m3vit";
+};
+
+/// Writes a whole `.m3v` to a seekable stream. `where` names the destination in errors. Throws Error for an unknown
+/// task, a tensor of the wrong size, or a failed write.
+void pack_model(const Config& config, const TensorSource& source, const PackOptions& options, std::ostream& out,
+                const std::string& where);
+/// The same into memory.
+std::vector<std::byte> pack_model(const Config& config, const TensorSource& source, const PackOptions& options,
+                                  const std::string& where);
+
+}  // namespace m3vit
