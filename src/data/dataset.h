@@ -14,7 +14,7 @@ namespace m3vit {
 
 struct DatasetInfo {
   std::string name;
-  std::vector<TaskId> tasks;                             ///< labelled tasks
+  std::vector<TaskId> tasks;                                  ///< labelled tasks
   std::array<std::vector<std::string>, kNumTaskIds> classes;  ///< semseg, human_parts: names; else empty
   std::vector<std::array<std::uint8_t, 3>> semseg_colors;     ///< may be empty: the default palette
 };
@@ -23,9 +23,9 @@ class Dataset {
  public:
   virtual ~Dataset() = default;
   virtual const DatasetInfo& info() const = 0;
-  virtual std::int64_t size() const = 0;                 ///< frames of one epoch
-  virtual bool infinite() const { return false; }        ///< then `get` takes any index ≥ 0
-  virtual Sample get(std::int64_t index) const = 0;      ///< native size; throws Error
+  virtual std::int64_t size() const = 0;             ///< frames of one epoch
+  virtual bool infinite() const { return false; }    ///< then `get` takes any index ≥ 0
+  virtual Sample get(std::int64_t index) const = 0;  ///< native size; throws Error
 };
 
 enum class Split { kTrain, kTest };

@@ -14,8 +14,8 @@ constexpr std::uint16_t kUnlabelled = 255;
 
 std::string size_text(const ImageSize& s) { return std::to_string(s.width) + "x" + std::to_string(s.height); }
 
-std::string format_text(int channels, int bits) {
-  return std::to_string(channels) + (channels == 1 ? " channel of " : " channels of ") + std::to_string(bits) + " bits";
+std::string format_text(int channels, const std::string& bits) {
+  return std::to_string(channels) + (channels == 1 ? " channel of " : " channels of ") + bits + " bits";
 }
 
 std::string pixel_text(std::size_t pixel, int width) {
@@ -84,8 +84,8 @@ std::optional<Error::Parts> wrong_label_format(TaskId task, const ImageSize& lab
   if (label.channels != channels || !(label.bits == 8 || (wide && label.bits == 16))) {
     return Error::Parts{.where = where,
                         .field = std::string(task_spec(task).name),
-                        .wanted = format_text(channels, 8) + (wide ? " or 16" : ""),
-                        .found = format_text(label.channels, label.bits)};
+                        .wanted = format_text(channels, wide ? "8 or 16" : "8"),
+                        .found = format_text(label.channels, std::to_string(label.bits))};
   }
   if (label.height != image.height || label.width != image.width) {
     return Error::Parts{
