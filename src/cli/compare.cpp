@@ -29,7 +29,7 @@ void add_compare(CLI::App& app, Globals& globals) {
       "  m3vit compare runs/rooms_m3vit --single runs/semseg,runs/depth,runs/normals\n"
       "  m3vit compare a.json b.json --json");
   command->callback([options, &globals] {
-    std::vector<Run> runs;
+    std::vector<RunResult> runs;
     for (const std::string& path : options->runs) runs.push_back(read_run(path));
     std::optional<EvalResult> single;
     if (!options->single.empty()) {

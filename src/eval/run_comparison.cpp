@@ -30,7 +30,7 @@ std::string human_count(std::int64_t n) {
   return std::to_string(n);
 }
 
-double value_of(const Run& run, const std::string& task, const std::string& name) {
+double value_of(const RunResult& run, const std::string& task, const std::string& name) {
   const auto found = run.result.metrics.find(task);
   if (found == run.result.metrics.end()) return kNan;
   for (const MetricValue& m : found->second) {
@@ -59,7 +59,7 @@ std::vector<Row> table_rows(const Comparison& c) {
   for (const TaskSpec& spec : kTasks) {
     const std::string task(spec.name);
     std::vector<std::string> names;  // in the order of the first run that has them
-    for (const Run& run : c.runs) {
+    for (const RunResult& run : c.runs) {
       const auto found = run.result.metrics.find(task);
       if (found == run.result.metrics.end()) continue;
       for (const MetricValue& m : found->second) {
@@ -69,7 +69,7 @@ std::vector<Row> table_rows(const Comparison& c) {
     bool first = true;
     for (const std::string& name : names) {
       std::vector<double> values;
-      for (const Run& run : c.runs) values.push_back(value_of(run, task, name));
+      for (const RunResult& run : c.runs) values.push_back(value_of(run, task, name));
       rows.push_back(value_row(first ? task : "", name, values, metric_direction(name) == Better::kHigher, "{:.4f}"));
       first = false;
     }
@@ -78,7 +78,7 @@ std::vector<Row> table_rows(const Comparison& c) {
   const auto cost_row = [&](std::string task, std::string name, auto&& get) {
     Row row{std::move(task), std::move(name), {}};
     bool any = false;
-    for (const Run& run : c.runs) {
+    for (const RunResult& run : c.runs) {
       const std::optional<std::int64_t> n = run.cost ? get(*run.cost) : std::nullopt;
       any = any || n.has_value();
       row.cells.push_back((n ? human_count(*n) : "–") + " ");
@@ -98,7 +98,7 @@ std::vector<Row> table_rows(const Comparison& c) {
     if (rows.size() > before) label.clear();
   }
   Row frames{"frames", "", {}};
-  for (const Run& run : c.runs) frames.cells.push_back(std::to_string(run.result.frames) + " ");
+  for (const RunResult& run : c.runs) frames.cells.push_back(std::to_string(run.result.frames) + " ");
   rows.push_back(std::move(frames));
   return rows;
 }
@@ -116,7 +116,7 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
 
 }  // namespace
 
-Run read_run(const std::filesystem::path& path) {
+RunResult read_run(const std::filesystem::path& path) {
   namespace fs = std::filesystem;
   fs::path file = path;
   if (fs::is_directory(path)) {
@@ -133,7 +133,7 @@ Run read_run(const std::filesystem::path& path) {
   if (!in) throw Error({.where = file.string(), .wanted = "a readable file or a run folder", .found = "none"});
   const nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) throw Error({.where = file.string(), .wanted = "JSON", .found = "something else"});
-  Run run;
+  RunResult run;
   run.name = fs::absolute(path).lexically_normal().stem().string();
   if (run.name.empty()) run.name = fs::absolute(path).lexically_normal().parent_path().filename().string();
   run.result = eval_result_from_json(json, file.string());
@@ -149,7 +149,7 @@ Run read_run(const std::filesystem::path& path) {
 EvalResult read_single_tasks(const std::vector<std::filesystem::path>& paths) {
   EvalResult single;
   for (const std::filesystem::path& path : paths) {
-    Run run = read_run(path);
+    RunResult run = read_run(path);
     for (auto& [task, values] : run.result.metrics) {
       if (!single.metrics.emplace(task, std::move(values)).second) {
         throw Error({.where = path.string(), .field = task, .wanted = "each task in one file only", .found = "twice"});
@@ -159,12 +159,12 @@ EvalResult read_single_tasks(const std::vector<std::filesystem::path>& paths) {
   return single;
 }
 
-Comparison compare_runs(std::vector<Run> runs, const std::optional<EvalResult>& single) {
+Comparison compare_runs(std::vector<RunResult> runs, const std::optional<EvalResult>& single) {
   if (runs.empty()) throw Error({.where = "compare", .wanted = "at least one run", .found = "none"});
   Comparison c;
   c.baseline = single ? *single : runs.front().result;
   c.baseline_name = single ? "single-task results" : runs.front().name;
-  for (const Run& run : runs) {
+  for (const RunResult& run : runs) {
     c.missing.emplace_back();
     c.delta_m.push_back(delta_m(run.result, c.baseline, &c.missing.back()));
   }
@@ -175,7 +175,7 @@ Comparison compare_runs(std::vector<Run> runs, const std::optional<EvalResult>& 
 nlohmann::json to_json(const Comparison& c) {
   nlohmann::json json{{"baseline", c.baseline_name}, {"runs", nlohmann::json::array()}};
   for (std::size_t i = 0; i < c.runs.size(); ++i) {
-    const Run& run = c.runs[i];
+    const RunResult& run = c.runs[i];
     nlohmann::json one{{"name", run.name},
                        {"metrics", to_json(run.result)},
                        {"frames", run.result.frames},
@@ -194,7 +194,7 @@ std::string format_table(const Comparison& c) {
   std::size_t task_width = 0;
   std::size_t name_width = 0;
   std::vector<std::size_t> widths;
-  for (const Run& run : c.runs) widths.push_back(columns(run.name) + 1);
+  for (const RunResult& run : c.runs) widths.push_back(columns(run.name) + 1);
   for (const Row& row : rows) {
     task_width = std::max(task_width, columns(row.task));
     name_width = std::max(name_width, columns(row.name));

@@ -11,7 +11,7 @@
 
 namespace m3vit {
 
-struct Run {
+struct RunResult {
   std::string name;  ///< the folder's or file's name
   EvalResult result;
   std::optional<std::int64_t> epoch;
@@ -19,13 +19,13 @@ struct Run {
 };
 
 /// A training run's folder (its metrics.json) or the JSON document of `m3vit eval --json`. Throws Error.
-Run read_run(const std::filesystem::path& path);
+RunResult read_run(const std::filesystem::path& path);
 
 /// Single-task results from several such files, each giving the tasks it has. Throws Error when two give the same task.
 EvalResult read_single_tasks(const std::vector<std::filesystem::path>& paths);
 
 struct Comparison {
-  std::vector<Run> runs;
+  std::vector<RunResult> runs;
   EvalResult baseline;  ///< S of Δm
   std::string baseline_name;
   std::vector<double> delta_m;                    ///< percent, one a run; NaN when it shares no task with the baseline
@@ -33,7 +33,7 @@ struct Comparison {
 };
 
 /// Δm against `single`, or against the first run when there is none.
-Comparison compare_runs(std::vector<Run> runs, const std::optional<EvalResult>& single);
+Comparison compare_runs(std::vector<RunResult> runs, const std::optional<EvalResult>& single);
 
 nlohmann::json to_json(const Comparison& comparison);
 /// One column a run, one row a metric; the best value of a row is marked with *.

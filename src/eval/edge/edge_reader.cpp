@@ -102,8 +102,12 @@ std::vector<std::uint16_t> read_edge_nms(std::span<const float> logits, int heig
   map = suppress_non_maxima(std::move(map), height, width);
   std::vector<std::uint16_t> levels(logits.size());
   for (std::size_t i = 0; i < map.size(); ++i) {
-    const double below = std::ceil(static_cast<double>(map[i]) * (thresholds + 1)) - 1;  // thresholds strictly below
-    levels[i] = static_cast<std::uint16_t>(std::clamp(below, 0.0, static_cast<double>(thresholds)));
+    // Compared in single precision, in which the map is, so that v/255 equal to a threshold does not pass it.
+    const auto passes = [&](int k) { return map[i] > static_cast<float>(k) / static_cast<float>(thresholds + 1); };
+    int level = std::clamp(static_cast<int>(map[i] * static_cast<float>(thresholds + 1)), 0, thresholds);
+    while (level > 0 && !passes(level)) --level;
+    while (level < thresholds && passes(level + 1)) ++level;
+    levels[i] = static_cast<std::uint16_t>(level);
   }
   return levels;
 }

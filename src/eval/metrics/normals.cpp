@@ -37,8 +37,8 @@ class NormalsMetric final : public Metric {
       if (!(truth_norm > 0)) continue;
       const Vector predicted{raw[i], raw[pixels + i], raw[2 * pixels + i]};
       const double dot = truth.x * predicted.x + truth.y * predicted.y + truth.z * predicted.z;
-      // A zero vector points nowhere: 90°, as in the published scripts, whose norm has 1e-12 added.
-      const double cosine = dot / ((predicted.norm() + 1e-12) * truth_norm);
+      // A zero vector points nowhere: 90°, as in the published scripts.
+      const double cosine = dot / (std::max(predicted.norm(), 1e-12) * truth_norm);
       if (std::isnan(cosine)) {
         ++not_a_number_;
         continue;
