@@ -53,7 +53,7 @@ struct RoutingMap {
 struct SessionOptions {
   int threads = 0;  ///< 0: as many as the process may use
   MoeSchedule schedule = MoeSchedule::kExpertOrder;
-  std::string isa;            ///< "": best here; else a name of isas(), or an error
+  std::string isa{};          ///< "": best here; else a name of isas(), or an error
   bool keep_routing = false;  ///< fill Session::routing()
 };
 

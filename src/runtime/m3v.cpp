@@ -24,7 +24,7 @@ constexpr const char* kDamaged = "the file is damaged or cut short: copy or expo
 
 std::size_t align(std::size_t n) { return (n + kM3vAlignment - 1) / kM3vAlignment * kM3vAlignment; }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string q = "\"";
   q += text;
   q += '"';
@@ -63,7 +63,7 @@ class Reader {
   }
   std::string text(const char* key, std::string_view wanted) const {
     std::string found = text(key);
-    if (found != wanted) fail(key, quoted(wanted), quoted(found));
+    if (found != wanted) fail(key, in_quotes(wanted), in_quotes(found));
     return found;
   }
   std::uint64_t number(const char* key, std::uint64_t most) const {
@@ -165,7 +165,7 @@ void M3vFile::read_header(std::string_view text) {
     const Reader task(tasks[i], where_, "header.tasks." + std::to_string(i));
     const std::string name = task.text("name");
     const std::optional<int> index = config_.task_index(name);
-    if (!index) task.fail("name", "a task of the configuration", quoted(name));
+    if (!index) task.fail("name", "a task of the configuration", in_quotes(name));
     if (!tasks_.empty() && *index <= tasks_.back()) task.fail("name", "tasks in the configuration's order", name);
     const std::size_t at = static_cast<std::size_t>(*index);
     task.number_is("router", static_cast<std::uint64_t>(at));

@@ -16,7 +16,7 @@ namespace m3vit {
 using TensorSource = std::function<std::vector<float>(const std::string& name)>;
 
 struct PackOptions {
-  std::vector<std::string> tasks;  ///< keep only these tasks' routers, experts and heads; empty: all
+  std::vector<std::string> tasks{};  ///< keep only these tasks' routers, experts and heads; empty: all
   std::string producer = "m3vit";
 };
 
