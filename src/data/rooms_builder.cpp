@@ -11,6 +11,9 @@ int Builder::begin(Class label) {
   Object o;
   o.label = label;
   o.first = static_cast<int>(scene_.solids.size());
+  // Flat things on walls and floor: their shadows would hardly show.
+  o.casts_shadow = label != Class::kWall && label != Class::kWindow && label != Class::kDoor &&
+                   label != Class::kPicture && label != Class::kRug;
   scene_.objects.push_back(o);
   part_ = Part::kNone;
   return static_cast<int>(scene_.objects.size()) - 1;

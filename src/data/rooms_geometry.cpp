@@ -10,6 +10,9 @@ void place(Shape& s, Vec3 center, const Axes& axes, Vec3 unit, Vec3 extent) {
   s.rx = axes.x * (1.0F / unit.x);
   s.ry = axes.y * (1.0F / unit.y);
   s.rz = axes.z * (1.0F / unit.z);
+  s.cx = Lanes{s.rx.x, s.ry.x, s.rz.x, 0};
+  s.cy = Lanes{s.rx.y, s.ry.y, s.rz.y, 0};
+  s.cz = Lanes{s.rx.z, s.ry.z, s.rz.z, 0};
   const Vec3 ex = axes.x * (unit.x * extent.x);
   const Vec3 ey = axes.y * (unit.y * extent.y);
   const Vec3 ez = axes.z * (unit.z * extent.z);
@@ -38,20 +41,16 @@ Axes axes_along(Vec3 along, Vec3 side) {
   return axes;
 }
 
-float nonzero(float v) { return std::fabs(v) < 1e-12F ? 1e-12F : v; }
-
-float hit_box(Vec3 o, Vec3 d, Vec3 half) {
-  const float ix = 1.0F / nonzero(d.x);
-  const float iy = 1.0F / nonzero(d.y);
-  const float iz = 1.0F / nonzero(d.z);
-  const float kx = std::fabs(ix) * half.x;
-  const float ky = std::fabs(iy) * half.y;
-  const float kz = std::fabs(iz) * half.z;
-  const float nx = -o.x * ix;
-  const float ny = -o.y * iy;
-  const float nz = -o.z * iz;
-  const float enter = std::max(std::max(nx - kx, ny - ky), nz - kz);
-  const float leave = std::min(std::min(nx + kx, ny + ky), nz + kz);
+float hit_box(Lanes o, Lanes d, Vec3 half) {
+  constexpr Lanes kTiny{1e-12F, 1e-12F, 1e-12F, 1e-12F};
+  const Lanes magnitude = d < 0 ? -d : d;
+  const Lanes inverse = 1.0F / (magnitude < kTiny ? kTiny : d);
+  const Lanes center = -o * inverse;
+  const Lanes reach = (inverse < 0 ? -inverse : inverse) * Lanes{half.x, half.y, half.z, 0};
+  const Lanes in = center - reach;
+  const Lanes out = center + reach;
+  const float enter = std::max(std::max(in[0], in[1]), in[2]);
+  const float leave = std::min(std::min(out[0], out[1]), out[2]);
   return enter < leave ? enter : kMiss;
 }
 
@@ -64,7 +63,7 @@ float first_root(float a, float b, float c) {
 /// Minkowski sum of a box and a sphere. If the bounding box is entered through one of the flat faces that is the hit;
 /// otherwise it is the first of the corner sphere and the three edge cylinders of the octant entered.
 float hit_round_box(Vec3 o, Vec3 d, Vec3 inner, float r) {
-  const float enter = hit_box(o, d, inner + Vec3{r, r, r});
+  const float enter = hit_box(Lanes{o.x, o.y, o.z, 0}, Lanes{d.x, d.y, d.z, 0}, inner + Vec3{r, r, r});
   if (enter >= kMiss) return kMiss;
   const Vec3 p = o + d * enter;
   const float q[3] = {std::fabs(p.x) - inner.x, std::fabs(p.y) - inner.y, std::fabs(p.z) - inner.z};
@@ -180,12 +179,17 @@ Shape make_capsule(Vec3 a, Vec3 b, float radius, float flat, Vec3 side) {
 
 float intersect(const Shape& s, const Ray& ray, float t_min, float t_max) {
   const Vec3 oc = ray.o - s.center;
-  const Vec3 o{dot(s.rx, oc), dot(s.ry, oc), dot(s.rz, oc)};
-  const Vec3 d{dot(s.rx, ray.d), dot(s.ry, ray.d), dot(s.rz, ray.d)};
+  const Lanes lo = s.cx * oc.x + s.cy * oc.y + s.cz * oc.z;
+  const Lanes ld = s.cx * ray.d.x + s.cy * ray.d.y + s.cz * ray.d.z;
   float t = kMiss;
+  if (s.kind == ShapeKind::kBox) {
+    t = hit_box(lo, ld, Vec3{1, 1, 1});
+    return t > t_min && t < t_max ? t : kMiss;
+  }
+  const Vec3 o{lo[0], lo[1], lo[2]};
+  const Vec3 d{ld[0], ld[1], ld[2]};
   switch (s.kind) {
     case ShapeKind::kBox:
-      t = hit_box(o, d, {1, 1, 1});
       break;
     case ShapeKind::kRoundBox:
       t = hit_round_box(o, d, s.size, s.round);

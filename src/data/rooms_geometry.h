@@ -12,16 +12,20 @@ enum class ShapeKind : std::uint8_t { kBox, kRoundBox, kEllipsoid, kCone, kCapsu
 inline constexpr float kMiss = 1e30F;
 inline constexpr int kCurved = 6;  ///< face number of a point that lies on no flat face
 
+/// Four lanes; gcc's and clang's own vectors, so any machine compiles it.
+using Lanes = float __attribute__((vector_size(16)));
+
 /// p_local = (rows · (p − center)); the rows are orthogonal, their lengths are the scale.
 struct Shape {
   ShapeKind kind = ShapeKind::kBox;
   Vec3 center;
   Vec3 rx, ry, rz;
-  Vec3 size;        ///< kRoundBox: inner half extents; kCone: {mean radius, slope, 0}; kCapsule: {half length, 0, 0}
-  float round = 0;  ///< kRoundBox: radius of its edges
-  Vec3 metres;      ///< local units → metres, per axis
-  Vec3 lo, hi;      ///< world bounding box
-  float ball = 0;   ///< radius of the bounding sphere about `center`
+  Lanes cx, cy, cz;  ///< the same matrix by columns
+  Vec3 size;         ///< kRoundBox: inner half extents; kCone: {mean radius, slope, 0}; kCapsule: {half length, 0, 0}
+  float round = 0;   ///< kRoundBox: radius of its edges
+  Vec3 metres;       ///< local units → metres, per axis
+  Vec3 lo, hi;       ///< world bounding box
+  float ball = 0;    ///< radius of the bounding sphere about `center`
   std::array<Vec3, 8> corners;  ///< of the oriented bounding box, in the world
 };
 

@@ -10,10 +10,16 @@ struct Ball {
   float radius = 0;
 };
 
-/// Distance from p to a box, 0 inside.
-float box_distance(Vec3 p, Vec3 lo, Vec3 hi) {
+/// Squared distance from p to a box, 0 inside.
+float box_distance2(Vec3 p, Vec3 lo, Vec3 hi) {
   const Vec3 d = max(max(lo - p, p - hi), Vec3{0, 0, 0});
-  return length(d);
+  return dot(d, d);
+}
+
+/// h to the power 2^gloss: by squaring, since std::pow differs between machines.
+float highlight(float h, int gloss) {
+  for (int i = 0; i < gloss; ++i) h *= h;
+  return h;
 }
 
 /// Darkening by the room's own corners and by the objects near the point.
@@ -28,34 +34,70 @@ float ambient_at(const Scene& s, Vec3 p, Vec3 n, int own, const std::vector<int>
   for (const int i : near) {
     if (i == own) continue;
     const Object& o = s.objects[static_cast<std::size_t>(i)];
-    const float d = box_distance(q, o.lo, o.hi);
-    a *= 1.0F - 0.45F / (1.0F + 60.0F * d * d);
+    a *= 1.0F - 0.45F / (1.0F + 60.0F * box_distance2(q, o.lo, o.hi));
   }
   return a;
 }
 
-/// Objects that may shadow any point of `tile` from the light: those that touch the cone from the tile's ball to the
-/// light's. Appends the solids of those.
-void occluders(const Scene& s, const Ball& tile, const Light& light, std::vector<int>* solids) {
-  solids->clear();
+/// The solids of one object that may shadow a tile: [first, last) of a list, within a world box.
+struct Group {
+  Lanes lo, hi;
+  int first, last;
+};
+
+struct Occluders {
+  std::vector<Group> groups;
+  std::vector<int> solids;
+};
+
+/// What may shadow any point of `tile` from the light: all that touches the cone from the tile's ball to the light's.
+void find_occluders(const Scene& s, const Ball& tile, const Light& light, Occluders* out) {
+  out->groups.clear();
+  out->solids.clear();
   const Vec3 axis = light.position - tile.center;
-  const float len2 = dot(axis, axis);
+  const float inverse = 1.0F / dot(axis, axis);
   const float light_radius = length(light.u) + length(light.v);
   const auto touches = [&](Vec3 c, float r) {
     const Vec3 v = c - tile.center;
-    const float t = clamp01(dot(v, axis) / len2);
-    const Vec3 off = v - axis * t;
-    const float reach = r + std::max(tile.radius, lerp(tile.radius, light_radius, t));
+    const float t = dot(v, axis) * inverse;
+    const Vec3 off = v - axis * clamp01(t);
+    const float reach = r + lerp(tile.radius, light_radius, clamp01(t));
     return dot(off, off) < reach * reach;
   };
   for (std::size_t i = 0; i < s.objects.size(); ++i) {
     const Object& o = s.objects[i];
     if (!o.casts_shadow || static_cast<int>(i) == light.owner || !touches(o.center, o.ball)) continue;
+    const int first = static_cast<int>(out->solids.size());
+    Vec3 lo{kMiss, kMiss, kMiss};
+    Vec3 hi{-kMiss, -kMiss, -kMiss};
     for (int k = o.first; k < o.last; ++k) {
       const Shape& shape = s.solids[static_cast<std::size_t>(k)].shape;
-      if (touches(shape.center, shape.ball)) solids->push_back(k);
+      if (!touches(shape.center, shape.ball)) continue;
+      out->solids.push_back(k);
+      lo = min(lo, shape.lo);
+      hi = max(hi, shape.hi);
     }
+    const int last = static_cast<int>(out->solids.size());
+    if (last > first) out->groups.push_back({Lanes{lo.x, lo.y, lo.z, 0}, Lanes{hi.x, hi.y, hi.z, 0}, first, last});
   }
+}
+
+/// Which of the 16 cells of a light a pixel looks at. Neighbours look at far cells; the black fields of a
+/// checkerboard alone already cover the light evenly.
+constexpr int kCell[16] = {0, 10, 5, 15, 7, 13, 2, 8, 9, 3, 12, 6, 14, 4, 11, 1};
+
+bool same_surface(const Surfaces& g, std::size_t i, std::size_t j) {
+  return g.hit[i].solid == g.hit[j].solid && g.face[i] == g.face[j];
+}
+
+/// On the white fields of the checkerboard shadows are taken over from the four neighbours, where those show the same
+/// surface.
+bool needs_rays(const Surfaces& g, int y, int x) {
+  if (((y + x) & 1) == 0 || y == 0 || x == 0 || y + 1 == g.height || x + 1 == g.width) return true;
+  const std::size_t i = g.index(y, x);
+  const auto w = static_cast<std::size_t>(g.width);
+  return !same_surface(g, i, i - 1) || !same_surface(g, i, i + 1) || !same_surface(g, i, i - w) ||
+         !same_surface(g, i, i + w);
 }
 
 /// 4-wide running mean over pixels of the same surface, along one axis.
@@ -67,77 +109,129 @@ void smooth_pass(const Surfaces& g, std::vector<Visibility>* v, bool vertical) {
       const std::size_t i = g.index(y, x);
       const int at = vertical ? y : x;
       const int limit = vertical ? g.height : g.width;
-      Visibility sum = in[i];
+      std::array<float, kMaxLights> sum = in[i].light;
       float weight = 1;
       for (int k = -1; k <= 2; ++k) {
         if (k == 0 || at + k < 0 || at + k >= limit) continue;
         const auto j = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(i) + static_cast<std::ptrdiff_t>(k) * step);
-        if (g.hit[j].solid != g.hit[i].solid || g.face[j] != g.face[i]) continue;
-        for (std::size_t l = 0; l < kMaxLights; ++l) sum.light[l] += in[j].light[l];
+        if (!same_surface(g, i, j)) continue;
+        for (std::size_t l = 0; l < kMaxLights; ++l) sum[l] += in[j].light[l];
         weight += 1;
       }
-      for (std::size_t l = 0; l < kMaxLights; ++l) (*v)[i].light[l] = sum.light[l] / weight;
+      for (std::size_t l = 0; l < kMaxLights; ++l) (*v)[i].light[l] = sum[l] / weight;
     }
   }
 }
+
+/// The rays of one tile: what may shadow it is found once, what shadowed the pixel before is tried first.
+class TileShadows {
+ public:
+  TileShadows(const Scene& scene, const Surfaces& surfaces)
+      : s_(scene), g_(surfaces), lights_(std::min(scene.lights.size(), kMaxLights)) {}
+
+  void fill(int ty, int tx, std::vector<Visibility>* out) {
+    const int y1 = std::min(ty + kTile, g_.height);
+    const int x1 = std::min(tx + kTile, g_.width);
+    Vec3 lo{kMiss, kMiss, kMiss};
+    Vec3 hi{-kMiss, -kMiss, -kMiss};
+    for (int y = ty; y < y1; ++y) {
+      for (int x = tx; x < x1; ++x) {
+        lo = min(lo, g_.point[g_.index(y, x)]);
+        hi = max(hi, g_.point[g_.index(y, x)]);
+      }
+    }
+    const Ball tile{(lo + hi) * 0.5F, 0.5F * length(hi - lo) + 0.01F};
+    for (std::size_t l = 0; l < lights_; ++l) {
+      find_occluders(s_, tile, s_.lights[l], &occluders_[l]);
+      last_[l] = -1;
+    }
+    near_.clear();
+    const float reach = tile.radius + 0.4F;
+    for (std::size_t i = 0; i < s_.objects.size(); ++i) {
+      if (box_distance2(tile.center, s_.objects[i].lo, s_.objects[i].hi) < reach * reach)
+        near_.push_back(static_cast<int>(i));
+    }
+    for (int y = ty; y < y1; ++y) {
+      for (int x = tx; x < x1; ++x) pixel(y, x, &(*out)[g_.index(y, x)]);
+    }
+  }
+
+ private:
+  void pixel(int y, int x, Visibility* out) {
+    const std::size_t i = g_.index(y, x);
+    const Vec3 n = g_.normal[i];
+    const int solid = g_.hit[i].solid;
+    out->ambient =
+        ambient_at(s_, g_.point[i], n, solid >= 0 ? s_.solids[static_cast<std::size_t>(solid)].object : -1, near_);
+    if (!needs_rays(g_, y, x)) return;
+    const Vec3 p = g_.point[i] + n * kOffset;
+    const int cell = kCell[(y & 3) * 4 + (x & 3)];
+    const float cu = (static_cast<float>(cell & 3) + 0.5F) * 0.5F - 1.0F;
+    const float cv = (static_cast<float>(cell >> 2) + 0.5F) * 0.5F - 1.0F;
+    for (std::size_t l = 0; l < lights_; ++l) {
+      const Light& light = s_.lights[l];
+      const Ray ray{p, light.position + light.u * cu + light.v * cv - p};
+      out->light[l] = dot(ray.d, n) > 0 && !shadowed(ray, l) ? 1.0F : 0.0F;
+    }
+  }
+
+  bool shadowed(const Ray& ray, std::size_t l) {
+    const Occluders& list = occluders_[l];
+    if (list.groups.empty()) return false;
+    if (last_[l] >= 0 && intersect(shape(last_[l]), ray, 1e-4F, 1.0F) < kMiss) return true;
+    constexpr Lanes kTiny{1e-9F, 1e-9F, 1e-9F, 1e-9F};
+    const Lanes d{ray.d.x, ray.d.y, ray.d.z, 1};
+    const Lanes inverse_d = 1.0F / ((d < 0 ? -d : d) < kTiny ? kTiny : d);
+    const Lanes o{ray.o.x, ray.o.y, ray.o.z, 0};
+    const float inverse_len2 = 1.0F / dot(ray.d, ray.d);
+    for (const Group& group : list.groups) {
+      const Lanes a = (group.lo - o) * inverse_d;
+      const Lanes b = (group.hi - o) * inverse_d;
+      const Lanes in = a < b ? a : b;
+      const Lanes out = a < b ? b : a;
+      const float enter = std::max(std::max(in[0], in[1]), in[2]);
+      const float leave = std::min(std::min(out[0], out[1]), out[2]);
+      if (enter > leave || leave < 0 || enter > 1) continue;
+      for (int k = group.first; k < group.last; ++k) {
+        const int solid = list.solids[static_cast<std::size_t>(k)];
+        const Shape& candidate = shape(solid);
+        const Vec3 v = candidate.center - ray.o;  // the bounding sphere first: it costs a third
+        const Vec3 off = v - ray.d * (dot(v, ray.d) * inverse_len2);
+        if (dot(off, off) > candidate.ball * candidate.ball) continue;
+        if (intersect(candidate, ray, 1e-4F, 1.0F) >= kMiss) continue;
+        last_[l] = solid;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  const Shape& shape(int solid) const { return s_.solids[static_cast<std::size_t>(solid)].shape; }
+
+  const Scene& s_;
+  const Surfaces& g_;
+  std::size_t lights_;
+  std::array<Occluders, kMaxLights> occluders_;
+  std::array<int, kMaxLights> last_{};
+  std::vector<int> near_;
+};
 
 }  // namespace
 
 std::vector<Visibility> visibility(const Scene& s, const Surfaces& g) {
   std::vector<Visibility> out(g.hit.size());
-  const std::size_t lights = std::min(s.lights.size(), kMaxLights);
-  // Which of the 16 cells of a light a pixel looks at: neighbours look at far cells.
-  static constexpr int kCell[16] = {0, 10, 5, 15, 7, 13, 2, 8, 9, 3, 12, 6, 14, 4, 11, 1};
-  std::array<std::vector<int>, kMaxLights> solids;
-  std::vector<int> near;
+  TileShadows tiles(s, g);
   for (int ty = 0; ty < g.height; ty += kTile) {
-    for (int tx = 0; tx < g.width; tx += kTile) {
-      const int y1 = std::min(ty + kTile, g.height);
-      const int x1 = std::min(tx + kTile, g.width);
-      Vec3 lo{kMiss, kMiss, kMiss};
-      Vec3 hi{-kMiss, -kMiss, -kMiss};
-      for (int y = ty; y < y1; ++y) {
-        for (int x = tx; x < x1; ++x) {
-          lo = min(lo, g.point[g.index(y, x)]);
-          hi = max(hi, g.point[g.index(y, x)]);
-        }
-      }
-      const Ball tile{(lo + hi) * 0.5F, 0.5F * length(hi - lo) + 0.01F};
-      for (std::size_t l = 0; l < lights; ++l) occluders(s, tile, s.lights[l], &solids[l]);
-      near.clear();
-      for (std::size_t i = 0; i < s.objects.size(); ++i) {
-        if (box_distance(tile.center, s.objects[i].lo, s.objects[i].hi) < tile.radius + 0.4F)
-          near.push_back(static_cast<int>(i));
-      }
-      std::array<int, kMaxLights> last{-1, -1, -1};  // what shadowed the pixel before is tried first
-      for (int y = ty; y < y1; ++y) {
-        for (int x = tx; x < x1; ++x) {
-          const std::size_t i = g.index(y, x);
-          const Vec3 n = g.normal[i];
-          const Vec3 p = g.point[i] + n * kOffset;
-          const int solid = g.hit[i].solid;
-          const int own = solid >= 0 ? s.solids[static_cast<std::size_t>(solid)].object : -1;
-          out[i].ambient = ambient_at(s, g.point[i], n, own, near);
-          const int cell = kCell[(y & 3) * 4 + (x & 3)];
-          const float cu = (static_cast<float>(cell & 3) + 0.5F) * 0.5F - 1.0F;
-          const float cv = (static_cast<float>(cell >> 2) + 0.5F) * 0.5F - 1.0F;
-          for (std::size_t l = 0; l < lights; ++l) {
-            const Light& light = s.lights[l];
-            const Ray ray{p, light.position + light.u * cu + light.v * cv - p};
-            float seen = dot(ray.d, n) > 0 ? 1.0F : 0.0F;
-            if (seen > 0 && last[l] >= 0 &&
-                intersect(s.solids[static_cast<std::size_t>(last[l])].shape, ray, 1e-4F, 1.0F) < kMiss) {
-              seen = 0;
-            }
-            for (std::size_t k = 0; seen > 0 && k < solids[l].size(); ++k) {
-              if (intersect(s.solids[static_cast<std::size_t>(solids[l][k])].shape, ray, 1e-4F, 1.0F) < kMiss) {
-                seen = 0;
-                last[l] = solids[l][k];
-              }
-            }
-            out[i].light[l] = seen;
-          }
-        }
+    for (int tx = 0; tx < g.width; tx += kTile) tiles.fill(ty, tx, &out);
+  }
+  for (int y = 1; y + 1 < g.height; ++y) {
+    for (int x = 1; x + 1 < g.width; ++x) {
+      if (needs_rays(g, y, x)) continue;
+      const std::size_t i = g.index(y, x);
+      const auto w = static_cast<std::size_t>(g.width);
+      for (std::size_t l = 0; l < kMaxLights; ++l) {
+        out[i].light[l] =
+            0.25F * (out[i - 1].light[l] + out[i + 1].light[l] + out[i - w].light[l] + out[i + w].light[l]);
       }
     }
   }
@@ -168,7 +262,7 @@ Radiance illuminate(const Scene& s, const Visibility& v, Vec3 point, Vec3 normal
     out.diffuse = out.diffuse + light.intensity * (strength * facing);
     if (m.shine > 0.01F) {
       const float h = dot(normal, normalize(dir + to_viewer));
-      if (h > 0.7F) out.specular = out.specular + light.intensity * (strength * m.shine * std::pow(h, m.gloss));
+      if (h > 0.7F) out.specular = out.specular + light.intensity * (strength * m.shine * highlight(h, m.gloss));
     }
   }
   return out;

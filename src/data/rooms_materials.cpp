@@ -304,7 +304,7 @@ Material any_wood(Dice& dice) {
   m.a = hsv(h, s, v);
   m.b = hsv(h - 0.01F, std::min(1.0F, s * 1.15F), v * dice.uniform(0.68F, 0.88F));
   m.shine = dice.uniform(0.03F, 0.15F);
-  m.gloss = dice.uniform(16, 60);
+  m.gloss = dice.between(4, 6);
   m.across = dice.coin(0.4);
   m.seed = dice.bits();
   return m;
@@ -324,7 +324,7 @@ Material any_floor(Dice& dice) {
     m.b = m.a * dice.uniform(0.4F, 0.75F);
     m.scale = dice.uniform(0.2F, 0.6F);
     m.shine = dice.uniform(0.1F, 0.35F);
-    m.gloss = 60;
+    m.gloss = 6;
   } else if (kind < 0.88F) {
     m.pattern = Pattern::kCarpet;
     m.a = any_color(dice, 0.45F, 0.3F, 0.75F);
@@ -335,14 +335,14 @@ Material any_floor(Dice& dice) {
     m.a = any_color(dice, 0.15F, 0.6F, 0.95F);
     m.b = m.a * dice.uniform(0.5F, 0.8F);
     m.shine = 0.3F;
-    m.gloss = 80;
+    m.gloss = 6;
   } else {
     m.pattern = Pattern::kChecker;
     m.a = any_color(dice, 0.2F, 0.7F, 0.95F);
     m.b = any_color(dice, 0.4F, 0.12F, 0.45F);
     m.scale = dice.uniform(0.2F, 0.45F);
     m.shine = 0.2F;
-    m.gloss = 60;
+    m.gloss = 6;
   }
   m.seed = dice.bits();
   return m;
@@ -375,13 +375,13 @@ Material any_fabric(Dice& dice) {
 Material any_furniture(Dice& dice) {
   if (dice.coin(0.62)) return any_wood(dice);
   Material m = plain(dice.coin(0.5) ? any_color(dice, 0.08F, 0.6F, 0.97F) : any_color(dice, 0.7F, 0.15F, 0.8F), 0.12F);
-  m.gloss = 40;
+  m.gloss = 5;
   return m;
 }
 
 Material any_metal(Dice& dice) {
   Material m = plain(dice.coin(0.3) ? hsv(0.11F, 0.5F, 0.75F) : any_color(dice, 0.06F, 0.15F, 0.8F), 0.5F);
-  m.gloss = 50;
+  m.gloss = 6;
   return m;
 }
 

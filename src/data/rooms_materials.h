@@ -32,7 +32,7 @@ struct Material {
   Vec3 b{0.5F, 0.5F, 0.5F};
   float scale = 0.1F;   ///< period of the pattern in metres
   float shine = 0.04F;  ///< specular strength
-  float gloss = 24.0F;  ///< specular exponent
+  int gloss = 5;        ///< specular exponent is 2^gloss
   float glow = 0.0F;    ///< emitted radiance; 0: none
   bool across = false;  ///< stripes and wood run along v instead of u
   std::uint32_t seed = 0;

@@ -82,7 +82,7 @@ void head(Builder& b, const Outfit& o, Vec3 neck, Vec3 up, float k, Dice& dice) 
       b.blob(c + up * (0.1F * k) - front * (0.09F * k), Vec3{0.045F, 0.045F, 0.045F} * k, o.hair);
       break;
     case 3:
-      b.blob(crown + up * (0.02F * k), Vec3{0.125F, 0.115F, 0.12F} * k, o.hair);
+      b.blob(crown + up * (0.03F * k) - front * (0.03F * k), Vec3{0.12F, 0.105F, 0.105F} * k, o.hair);
       break;  // curls
     default:
       break;  // none

@@ -35,47 +35,69 @@ SurfacePoint on_surface(const Scene& s, int solid, const Surface& at, float dept
   return p;
 }
 
-struct Shaded {
-  Vec3 light;  ///< linear radiance
-};
-
-Vec3 radiance(const Scene& s, const Hit& hit, Vec3 point, Vec3 d, float focal, const Visibility& v) {
+/// Light that pixel i's centre sends along −d.
+Vec3 radiance(const Scene& s, const Surfaces& g, std::size_t i, Vec3 d, float focal, const Visibility& v) {
+  const Hit& hit = g.hit[i];
   const Material& m = material_of(s, hit.solid);
-  const Surface at = surface_of(s, hit, point);
+  const Surface at = surface_of(s, hit, g.point[i]);
   const Vec3 view = normalize(-d);
   const Vec3 albedo = shade(m, on_surface(s, hit.solid, at, hit.depth, dot(at.normal, view), focal));
   if (m.glow > 0) return albedo * m.glow;
-  const Radiance r = illuminate(s, v, point, at.normal, view, m);
+  const Radiance r = illuminate(s, v, g.point[i], at.normal, view, m);
   return albedo * r.diffuse + r.specular;
 }
 
-/// Four rays, shaded with the visibility of the nearest pixel that shows the same surface.
-Vec3 antialiased(const Scene& s, const Tracer& tracer, const Surfaces& g, const std::vector<Visibility>& vis, int y,
-                 int x, float focal) {
+/// Does a 4-neighbour show another surface?
+bool on_border(const Surfaces& g, int y, int x) {
+  const std::size_t i = g.index(y, x);
+  for (const auto& [dy, dx] : {std::pair{0, 1}, {1, 0}, {0, -1}, {-1, 0}}) {
+    const std::size_t j = g.index(std::clamp(y + dy, 0, g.height - 1), std::clamp(x + dx, 0, g.width - 1));
+    if (g.hit[i].solid != g.hit[j].solid || g.face[i] != g.face[j]) return true;
+  }
+  return false;
+}
+
+/// Mean of four rays in a pixel where surfaces meet. Each ray meets only what the 3×3 pixels around show, and takes the
+/// colour of the nearest of them that shows the same surface.
+Vec3 antialiased(const Scene& s, const Tracer& tracer, const Surfaces& g, const std::vector<Vec3>& color, int y,
+                 int x) {
   static constexpr float kGrid[4][2] = {{0.125F, 0.625F}, {0.375F, 0.125F}, {0.625F, 0.875F}, {0.875F, 0.375F}};
+  std::array<std::size_t, 9> around{};
+  std::array<int, 9> solids{};
+  std::size_t count = 0;
+  std::size_t candidates = 0;
+  for (int dy = -1; dy <= 1; ++dy) {
+    for (int dx = -1; dx <= 1; ++dx) {
+      const std::size_t j = g.index(std::clamp(y + dy, 0, g.height - 1), std::clamp(x + dx, 0, g.width - 1));
+      around[count++] = j;
+      const int solid = g.hit[j].solid;
+      if (solid >= 0 && std::find(solids.begin(), solids.begin() + candidates, solid) == solids.begin() + candidates) {
+        solids[candidates++] = solid;
+      }
+    }
+  }
   Vec3 sum;
   for (const auto& offset : kGrid) {
     const float fx = static_cast<float>(x) + offset[0];
     const float fy = static_cast<float>(y) + offset[1];
-    const Hit hit = tracer.trace(fx, fy, x, y);
+    const Hit hit = tracer.trace_among(fx, fy, {solids.data(), candidates});
+    const Vec3 point = s.camera.position + tracer.direction(fx, fy) * hit.depth;
+    const int face = surface_of(s, hit, point).face;
     std::size_t from = g.index(y, x);
-    int best = g.hit[from].solid == hit.solid ? 0 : 9;
-    for (int dy = -1; dy <= 1 && best > 0; ++dy) {
-      for (int dx = -1; dx <= 1; ++dx) {
-        const int ny = y + dy;
-        const int nx = x + dx;
-        if (ny < 0 || nx < 0 || ny >= g.height || nx >= g.width) continue;
-        const int away = dx * dx + dy * dy;
-        if (away < best && g.hit[g.index(ny, nx)].solid == hit.solid) {
-          best = away;
-          from = g.index(ny, nx);
-        }
+    float best = kMiss;
+    for (std::size_t k = 0; k < around.size(); ++k) {
+      const std::size_t j = around[k];
+      if (g.hit[j].solid != hit.solid) continue;
+      const float ox = static_cast<float>(static_cast<int>(k % 3) - 1) + 0.5F - offset[0];
+      const float oy = static_cast<float>(static_cast<int>(k / 3) - 1) + 0.5F - offset[1];
+      const float away = ox * ox + oy * oy + (g.face[j] == face ? 0.0F : 4.0F);
+      if (away < best) {
+        best = away;
+        from = j;
       }
     }
-    const Vec3 d = tracer.direction(fx, fy);
-    const Vec3 c = radiance(s, hit, s.camera.position + d * hit.depth, d, focal, vis[from]);
     // Bounded, so that a lamp's border is smooth after tone mapping too.
-    sum = sum + min(c, Vec3{4, 4, 4});
+    sum = sum + min(color[from], Vec3{4, 4, 4});
   }
   return sum * 0.25F;
 }
@@ -120,24 +142,20 @@ float bell(std::uint32_t bits) {
 ImageU8 render_image(const Scene& s, const Tracer& tracer, const Surfaces& g) {
   const std::vector<Visibility> vis = visibility(s, g);
   const float focal = s.camera.focal(g.height, g.width);
-  std::vector<Vec3> linear(g.hit.size());
+  std::vector<Vec3> centers(g.hit.size());
+  for (int y = 0; y < g.height; ++y) {
+    for (int x = 0; x < g.width; ++x) {
+      const std::size_t i = g.index(y, x);
+      const Vec3 d = tracer.direction(static_cast<float>(x) + 0.5F, static_cast<float>(y) + 0.5F);
+      centers[i] = radiance(s, g, i, d, focal, vis[i]);
+    }
+  }
+  std::vector<Vec3> linear = centers;
   double total = 0;
   for (int y = 0; y < g.height; ++y) {
     for (int x = 0; x < g.width; ++x) {
       const std::size_t i = g.index(y, x);
-      bool border = false;
-      for (const auto& [dy, dx] : {std::pair{0, 1}, {1, 0}, {0, -1}, {-1, 0}}) {
-        const int ny = std::clamp(y + dy, 0, g.height - 1);
-        const int nx = std::clamp(x + dx, 0, g.width - 1);
-        const std::size_t j = g.index(ny, nx);
-        border = border || g.hit[i].solid != g.hit[j].solid || g.face[i] != g.face[j];
-      }
-      if (border) {
-        linear[i] = antialiased(s, tracer, g, vis, y, x, focal);
-      } else {
-        const Vec3 d = tracer.direction(static_cast<float>(x) + 0.5F, static_cast<float>(y) + 0.5F);
-        linear[i] = radiance(s, g.hit[i], g.point[i], d, focal, vis[i]);
-      }
+      if (on_border(g, y, x)) linear[i] = antialiased(s, tracer, g, centers, y, x);
       total += std::min(luminance(linear[i]), 1.5F);
     }
   }

@@ -173,6 +173,7 @@ class Grammar {
     if (!free(r) || blocks_view(r)) return;
     Builder b(s_, f);
     b.begin(Class::kWall);
+    b.object().casts_shadow = true;
     b.box({0, height_ / 2, 0}, {h, height_ / 2, h}, s_.plane_material[0]);
     b.end();
     taken_.push_back(r);

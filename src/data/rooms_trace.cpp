@@ -105,6 +105,16 @@ Hit Tracer::trace(float x, float y, int px, int py) const {
   return best;
 }
 
+Hit Tracer::trace_among(float x, float y, std::span<const int> solids) const {
+  const Ray ray{scene_.camera.position, direction(x, y)};
+  Hit best = hit_room(scene_, ray.o, ray.d);
+  for (const int solid : solids) {
+    const float t = intersect(scene_.solids[static_cast<std::size_t>(solid)].shape, ray, 0.02F, best.depth);
+    if (t < best.depth) best = {t, solid};
+  }
+  return best;
+}
+
 Surfaces Tracer::surfaces() const {
   Surfaces out;
   out.height = height_;

@@ -1,6 +1,8 @@
 #pragma once
 /// Which solid each pixel sees. Solids are binned into screen tiles and sorted by distance once a frame; a pixel then
 /// looks only at its tile's solids and stops at the first that starts behind what it has found.
+#include <span>
+
 #include "data/rooms_scene.h"
 
 namespace m3vit::rooms {
@@ -30,6 +32,8 @@ class Tracer {
   Tracer(const Scene& scene, int height, int width);
   /// Continuous pixel coordinates (centres at +½) within pixel (py, px).
   Hit trace(float x, float y, int px, int py) const;
+  /// The same, looking only at the room's planes and the given solids.
+  Hit trace_among(float x, float y, std::span<const int> solids) const;
   /// All pixel centres.
   Surfaces surfaces() const;
   Vec3 direction(float x, float y) const { return scene_.camera.direction(x, y, height_, width_); }
