@@ -65,7 +65,8 @@ void decode_integer(const json& in, T& out, const Place& place) {
   if (!in.is_number_integer()) place.fail("an integer", shown(in));
   const bool fits = in.is_number_unsigned()
                         ? in.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<T>::max())
-                        : in.get<std::int64_t>() >= std::numeric_limits<T>::min();
+                        : in.get<std::int64_t>() >= std::numeric_limits<T>::min() &&
+                              in.get<std::int64_t>() <= std::numeric_limits<T>::max();
   if (!fits) {
     place.fail("an integer in " + std::to_string(std::numeric_limits<T>::min()) + " … " +
                    std::to_string(std::numeric_limits<T>::max()),

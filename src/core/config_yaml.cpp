@@ -32,6 +32,13 @@ std::string child(const std::string& pointer, std::string_view key) {
   return out;
 }
 
+/// "/tasks/0/name" → "tasks.0.name", as errors name a key.
+std::string dotted(const std::string& pointer) {
+  std::string field = pointer.empty() ? "" : pointer.substr(1);
+  std::replace(field.begin(), field.end(), '/', '.');
+  return printable(field);
+}
+
 /// Forgets where the values at and below `pointer` came from.
 void erase_places(SourceMap& source, const std::string& pointer) {
   source.places.erase(pointer);
@@ -129,12 +136,13 @@ void apply_override(YamlTree& tree, const std::string& text) {
       std::size_t index = 0;
       const auto r = std::from_chars(key.data(), key.data() + key.size(), index);
       if (r.ec != std::errc{} || r.ptr != key.data() + key.size() || index >= node->size()) {
-        fail(where, pointer.substr(1), "an index 0 … " + std::to_string(node->size()) + " − 1", printable(key));
+        fail(where, dotted(pointer),
+             node->empty() ? "a list with items" : "an index 0 … " + std::to_string(node->size() - 1), printable(key));
       }
       node = &(*node)[index];
     } else {
       if (node->is_null()) *node = json::object();
-      if (!node->is_object()) fail(where, pointer.substr(1), "a map", shown(*node));
+      if (!node->is_object()) fail(where, dotted(pointer), "a map", shown(*node));
       node = &(*node)[key];
     }
     pointer = child(pointer, key);
