@@ -17,7 +17,7 @@ cv::Mat caption_strip(const std::string& text, int width) {
   cv::Mat large(kCaptionHeight * kSupersample, width * kSupersample, CV_8UC3, cv::Scalar::all(255));
   if (!text.empty()) {
     constexpr int kFont = cv::FONT_HERSHEY_DUPLEX;
-    constexpr int kThickness = 4;
+    constexpr int kThickness = 2;
     double scale = 0.45 * kSupersample;
     int baseline = 0;
     const cv::Size size = cv::getTextSize(text, kFont, scale, kThickness, &baseline);

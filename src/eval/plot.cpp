@@ -17,7 +17,7 @@ namespace {
 constexpr std::array<std::string_view, 7> kColors{"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                   "#56b4e9", "#e69f00", "#7f7f7f"};
 constexpr double kLegendLine = 18;
-constexpr double kLetterWidth = 6.4;  // of the 12 px labels, on average
+constexpr double kLetterWidth = 7.0;  // of the 12 px labels, on average
 
 std::string escaped(std::string_view text) {
   std::string out;
