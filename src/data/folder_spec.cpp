@@ -11,21 +11,66 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/json_text.h"
 
 namespace m3vit {
 namespace {
 
 constexpr std::size_t kMaxIdBytes = 200;  // file names end at 255 bytes; room for _N.png
 
+/// Names go into JSON reports, where other bytes are an error long after the mistake.
+bool is_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0U; };
+    const unsigned first = byte(i);
+    const std::size_t length = first < 0x80   ? 1
+                               : first < 0xC2 ? 0
+                               : first < 0xE0 ? 2
+                               : first < 0xF0 ? 3
+                               : first < 0xF5 ? 4
+                                              : 0;
+    if (length == 0) return false;
+    unsigned point = length == 1 ? first : first & (0x7FU >> length);
+    for (std::size_t k = 1; k < length; ++k) {
+      if ((byte(i + k) & 0xC0U) != 0x80U) return false;
+      point = point << 6U | (byte(i + k) & 0x3FU);
+    }
+    const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
+    if (overlong || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return false;
+    i += length;
+  }
+  return true;
+}
+
+bool is_control(unsigned char c) { return c < 0x20 || c == 0x7F; }
+
+/// Cut and made printable for a message.
+std::string shown_text(std::string_view text) {
+  std::string out(text.substr(0, 60));
+  if (!is_utf8(out))
+    std::replace_if(
+        out.begin(), out.end(), [](unsigned char c) { return c >= 0x80; }, '?');
+  std::replace_if(out.begin(), out.end(), is_control, '?');
+  return out;
+}
+
+/// What classes and data sets may be called.
+bool is_name(const YAML::Node& node) {
+  return node.IsScalar() && !node.Scalar().empty() && is_utf8(node.Scalar()) &&
+         std::none_of(node.Scalar().begin(), node.Scalar().end(), is_control);
+}
+
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& names) {
+  const std::string nearest = nearest_name(name, names);
+  return nearest.empty() ? "" : "did you mean '" + nearest + "'?";
+}
+
 /// A node's text for a message, short and on one line.
 std::string describe(const YAML::Node& node) {
   if (node.IsMap()) return "a map";
   if (node.IsSequence()) return "a list of " + std::to_string(node.size());
   if (!node.IsScalar()) return "nothing";
-  std::string text = node.Scalar().substr(0, 60);
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < 0x20; }, ' ');
-  return "'" + text + "'";
+  return "'" + shown_text(node.Scalar()) + "'";
 }
 
 class SpecParser {
@@ -54,39 +99,46 @@ class SpecParser {
 
   /// Calls `take(key, value)` for each key of a map; `take` returns false for a key it does not know.
   template <class Take>
-  void each_key(const YAML::Node& map, const std::string& path, const std::string& keys, Take&& take) {
+  void each_key(const YAML::Node& map, const std::string& path, const std::vector<std::string>& known, Take&& take) {
+    std::string keys;
+    for (const std::string& k : known) keys += (keys.empty() ? "" : ", ") + k;
     if (!map.IsMap()) return wrong(map, path, "a map with " + keys);
     std::set<std::string> seen;
     for (const auto& pair : map) {
-      const std::string key = pair.first.IsScalar() ? pair.first.Scalar() : describe(pair.first);
+      const std::string key = pair.first.IsScalar() ? shown_text(pair.first.Scalar()) : describe(pair.first);
       const std::string field = path.empty() ? key : path + "." + key;
       if (!seen.insert(key).second) {
         problems_.add({.where = at(pair.first.Mark()), .field = field, .wanted = "each key once", .found = "it again"});
       } else if (!take(key, pair.second)) {
-        problems_.add({.where = at(pair.first.Mark()), .field = field, .wanted = keys, .found = "an unknown key"});
+        problems_.add({.where = at(pair.first.Mark()),
+                       .field = field,
+                       .wanted = keys,
+                       .found = "an unknown key",
+                       .hint = did_you_mean(key, known)});
       }
     }
   }
 
   void parse_root(const YAML::Node& root) {
     bool tasks_given = false;
-    each_key(root, "", "name, tasks, semseg, human_parts, depth", [&](const std::string& key, const YAML::Node& value) {
-      if (key == "name") {
-        parse_name(value);
-      } else if (key == "tasks") {
-        tasks_given = true;
-        parse_tasks(value);
-      } else if (key == "semseg") {
-        parse_semseg(value);
-      } else if (key == "human_parts") {
-        parse_human_parts(value);
-      } else if (key == "depth") {
-        parse_depth(value);
-      } else {
-        return false;
-      }
-      return true;
-    });
+    each_key(root, "", {"name", "tasks", "semseg", "human_parts", "depth"},
+             [&](const std::string& key, const YAML::Node& value) {
+               if (key == "name") {
+                 parse_name(value);
+               } else if (key == "tasks") {
+                 tasks_given = true;
+                 parse_tasks(value);
+               } else if (key == "semseg") {
+                 parse_semseg(value);
+               } else if (key == "human_parts") {
+                 parse_human_parts(value);
+               } else if (key == "depth") {
+                 parse_depth(value);
+               } else {
+                 return false;
+               }
+               return true;
+             });
     if (!root.IsMap()) return;
     if (!tasks_given) {
       problems_.add({.where = where_, .field = "tasks", .wanted = "a list of " + task_names(), .found = "nothing"});
@@ -101,7 +153,7 @@ class SpecParser {
   }
 
   void parse_name(const YAML::Node& node) {
-    if (!node.IsScalar() || node.Scalar().empty()) return wrong(node, "name", "a name");
+    if (!is_name(node)) return wrong(node, "name", "a name");
     spec_.info.name = node.Scalar();
   }
 
@@ -128,7 +180,7 @@ class SpecParser {
     }
     std::set<std::string> seen;
     for (const auto& item : node) {
-      if (!item.IsScalar() || item.Scalar().empty()) {
+      if (!is_name(item)) {
         wrong(item, field, "a name");
       } else if (!seen.insert(item.Scalar()).second) {
         wrong(item, field, "each name once");
@@ -140,7 +192,7 @@ class SpecParser {
 
   void parse_semseg(const YAML::Node& node) {
     std::optional<YAML::Node> colors;
-    each_key(node, "semseg", "classes, colors", [&](const std::string& key, const YAML::Node& value) {
+    each_key(node, "semseg", {"classes", "colors"}, [&](const std::string& key, const YAML::Node& value) {
       if (key == "classes") {
         semseg_given_ = true;
         spec_.info.classes[static_cast<std::size_t>(TaskId::kSemseg)] = parse_classes(value, "semseg.classes");
@@ -176,7 +228,7 @@ class SpecParser {
   }
 
   void parse_human_parts(const YAML::Node& node) {
-    each_key(node, "human_parts", "classes", [&](const std::string& key, const YAML::Node& value) {
+    each_key(node, "human_parts", {"classes"}, [&](const std::string& key, const YAML::Node& value) {
       if (key != "classes") return false;
       const std::vector<std::string> names = parse_classes(value, "human_parts.classes");
       if (!names.empty() && !std::equal(names.begin(), names.end(), kHumanParts.begin(), kHumanParts.end())) {
@@ -190,7 +242,7 @@ class SpecParser {
   }
 
   void parse_depth(const YAML::Node& node) {
-    each_key(node, "depth", "scale", [&](const std::string& key, const YAML::Node& value) {
+    each_key(node, "depth", {"scale"}, [&](const std::string& key, const YAML::Node& value) {
       if (key != "scale") return false;
       double scale = 0;
       if (!value.IsScalar() || !YAML::convert<double>::decode(value, scale) || !std::isfinite(scale) || scale <= 0) {
@@ -251,7 +303,7 @@ std::string folder_spec_yaml(const FolderSpec& spec) {
 bool is_safe_id(std::string_view id) {
   if (id.empty() || id.size() > kMaxIdBytes || id.front() == '.') return false;
   if (id.find("..") != std::string_view::npos || id.find_first_of("/\\:") != std::string_view::npos) return false;
-  return std::all_of(id.begin(), id.end(), [](unsigned char c) { return c >= 0x20 && c != 0x7F; });
+  return std::none_of(id.begin(), id.end(), is_control) && is_utf8(id);
 }
 
 std::vector<SplitEntry> parse_split(std::string_view text, const std::string& where, Problems& problems) {
@@ -268,13 +320,10 @@ std::vector<SplitEntry> parse_split(std::string_view text, const std::string& wh
     const std::string place = where + ":" + std::to_string(line);
     const auto [it, is_new] = first_line.try_emplace(id, line);
     if (!is_safe_id(id)) {
-      std::string shown(id.substr(0, 60));
-      std::replace_if(
-          shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
       problems.add({.where = place,
                     .wanted = "an ID of at most " + std::to_string(kMaxIdBytes) +
-                              " bytes without path separators, \"..\" or a leading dot",
-                    .found = "'" + shown + "'"});
+                              " bytes of UTF-8 without path separators, \"..\" or a leading dot",
+                    .found = "'" + shown_text(id) + "'"});
     } else if (!is_new) {
       problems.add({.where = place,
                     .wanted = "each ID once",

@@ -34,7 +34,8 @@ struct SplitEntry {
 /// One ID a line; blank lines are skipped. Bad and repeated IDs go to `problems` and are left out.
 std::vector<SplitEntry> parse_split(std::string_view text, const std::string& where, Problems& problems);
 
-/// IDs become file names, so: not empty, at most 200 bytes, no separators, control characters, leading dot or "..".
+/// IDs become file names and stand in reports, so: not empty, at most 200 bytes of UTF-8, no separators, control
+/// characters, leading dot or "..".
 bool is_safe_id(std::string_view id);
 
 /// A small text file; throws Error when it is missing or larger than `max_bytes`.

@@ -166,7 +166,8 @@ TEST(FolderSpecCheck, SaysLineAndKey) {
       {"tasks: depth\n", "found 'depth'"},
       {"tasks:\n- depth\n- dpeth\n", "d.yaml:3:3: tasks: want one of semseg"},
       {"tasks: [depth, depth]\n", "each task once"},
-      {"tasks: [depth]\ntaks: [depth]\n", "d.yaml:2:1: taks"},
+      {"tasks: [depth]\ntaks: [depth]\n",
+       "d.yaml:2:1: taks: want name, tasks, semseg, human_parts, depth, found an unknown key (did you mean 'tasks'?)"},
       {"tasks: [depth]\ntasks: [sal]\n", "each key once"},
       {"tasks: [depth]\ndepth: {scale: 0}\n", "d.yaml:2:16: depth.scale"},
       {"tasks: [depth]\ndepth: {scale: -1}\n", "depth.scale"},
@@ -182,6 +183,8 @@ TEST(FolderSpecCheck, SaysLineAndKey) {
       {"tasks: [semseg]\nsemseg: {colors: [[0, 0, 256], [1, 2]], classes: [a, b]}\n", "2 problems"},
       {"tasks: [semseg]\nsemseg: {colors: [[0, 0, 1.5]], classes: [a]}\n", "each 0 to 255"},
       {"tasks: [human_parts]\nhuman_parts: {classes: [a, b]}\n", "exactly [background, head"},
+      {"tasks: [semseg]\nsemseg: {classes: [a, \"\xFF\"]}\n", "semseg.classes: want a name"},
+      {"tasks: [semseg]\nsemseg: {classes: [\"a\\nb\"]}\n", "semseg.classes: want a name"},
       {"tasks: [depth\n", "d.yaml:2:1: want YAML"},
       {"tasks: *nowhere\n", "want YAML"},
   };
@@ -212,7 +215,8 @@ TEST(FolderSpecCheck, WrittenSpecReadsBack) {
 
 TEST(FolderSplit, IdsAreFileNamesAndNothingElse) {
   for (const char* good : {"a", "0001", "img 1", "caf\xC3\xA9", "a.b", "2024-01-01_x"}) EXPECT_TRUE(is_safe_id(good));
-  for (const char* bad : {"", ".", "..", ".hidden", "a/b", "/etc/passwd", "..\\x", "a..b", "C:x", "a\nb", "\x7F"}) {
+  for (const char* bad : {"", ".", "..", ".hidden", "a/b", "/etc/passwd", "..\\x", "a..b", "C:x", "a\nb", "\x7F",
+                          "\xFF", "\xC0\xAF", "\xE2\x82", "\xED\xA0\x80"}) {
     EXPECT_FALSE(is_safe_id(bad)) << bad;
   }
   EXPECT_TRUE(is_safe_id(std::string(200, 'x')));
