@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <regex>
+#include <sstream>
 
 #include "core/error.h"
 
@@ -24,13 +24,13 @@ int count(const std::string& text, const std::string& part) {
 /// All points of all polylines.
 std::vector<std::pair<double, double>> points(const std::string& svg) {
   std::vector<std::pair<double, double>> out;
-  const std::regex line("points=\"([^\"]*)\"");
-  for (auto it = std::sregex_iterator(svg.begin(), svg.end(), line); it != std::sregex_iterator(); ++it) {
-    const std::string list = (*it)[1];
-    const std::regex pair("([-0-9.]+),([-0-9.]+)");
-    for (auto p = std::sregex_iterator(list.begin(), list.end(), pair); p != std::sregex_iterator(); ++p) {
-      out.emplace_back(std::stod((*p)[1]), std::stod((*p)[2]));
-    }
+  const std::string start = "points=\"";
+  for (std::size_t at = svg.find(start); at != std::string::npos; at = svg.find(start, at)) {
+    at += start.size();
+    std::istringstream list(svg.substr(at, svg.find('"', at) - at));
+    double x = 0, y = 0;
+    char comma = 0;
+    while (list >> x >> comma >> y) out.emplace_back(x, y);
   }
   return out;
 }
