@@ -25,24 +25,29 @@ void resample_line(const MapView& map, std::size_t channel, const ResampleAxis& 
   for (const ResampleAxis::Tap& u : x.taps) *out++ = (1 - u.fraction) * line[u.lower] + u.fraction * line[u.upper];
 }
 
-std::vector<float> resize_planes(std::span<const float> planes, int channels, int in_h, int in_w, int out_h,
-                                 int out_w) {
+std::vector<float> resize_plane_lines(std::span<const float> planes, int channels, int in_h, int in_w, int out_h,
+                                      int out_w, int begin, int end) {
   assert(planes.size() ==
          static_cast<std::size_t>(channels) * static_cast<std::size_t>(in_h) * static_cast<std::size_t>(in_w));
-  if (in_h == out_h && in_w == out_w) return {planes.begin(), planes.end()};
+  assert(0 <= begin && begin <= end && end <= out_h);
   const ResampleAxis y(in_h, out_h);
   const ResampleAxis x(in_w, out_w);
   const MapView map{planes.data(), static_cast<std::size_t>(in_h) * static_cast<std::size_t>(in_w), 1};
   std::vector<float> line(static_cast<std::size_t>(in_w));
-  std::vector<float> out(static_cast<std::size_t>(channels) * static_cast<std::size_t>(out_h) *
+  std::vector<float> out(static_cast<std::size_t>(channels) * static_cast<std::size_t>(end - begin) *
                          static_cast<std::size_t>(out_w));
   float* at = out.data();
   for (int c = 0; c < channels; ++c) {
-    for (int i = 0; i < out_h; ++i, at += out_w) {
+    for (int i = begin; i < end; ++i, at += out_w) {
       resample_line(map, static_cast<std::size_t>(c), y, x, i, line.data(), at);
     }
   }
   return out;
+}
+
+std::vector<float> resize_planes(std::span<const float> planes, int channels, int in_h, int in_w, int out_h,
+                                 int out_w) {
+  return resize_plane_lines(planes, channels, in_h, in_w, out_h, out_w, 0, out_h);
 }
 
 }  // namespace m3vit

@@ -30,7 +30,10 @@ struct MapView {
 void resample_line(const MapView& map, std::size_t channel, const ResampleAxis& y, const ResampleAxis& x, int out_y,
                    float* line, float* out);
 
-/// Planes [channels, in_h, in_w] → [channels, out_h, out_w].
+/// Planes [channels, in_h, in_w] → lines [begin, end) of [channels, out_h, out_w], as [channels, end − begin, out_w].
+std::vector<float> resize_plane_lines(std::span<const float> planes, int channels, int in_h, int in_w, int out_h,
+                                      int out_w, int begin, int end);
+/// All lines.
 std::vector<float> resize_planes(std::span<const float> planes, int channels, int in_h, int in_w, int out_h, int out_w);
 
 }  // namespace m3vit

@@ -1,0 +1,80 @@
+#include "cli/runtime_model.h"
+
+#include <array>
+#include <fstream>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "core/model_cost.h"
+#include "core/version.h"
+#include "runtime/m3v.h"
+
+namespace m3vit::cli {
+namespace {
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (const std::int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+void check_tensors(const SafetensorsFile& file, const Config& config) {
+  std::vector<std::string> problems;
+  std::set<std::string, std::less<>> expected;
+  for (const TensorSpec& spec : expected_tensors(config)) {
+    expected.insert(spec.name);
+    const TensorView* tensor = file.find(spec.name);
+    if (tensor == nullptr) {
+      problems.push_back("missing " + spec.name + " " + shape_text(spec.shape));
+    } else if (tensor->shape != spec.shape) {
+      problems.push_back(spec.name + ": want " + shape_text(spec.shape) + ", found " + shape_text(tensor->shape));
+    }
+  }
+  for (const TensorView& tensor : file.tensors()) {
+    const bool training_only = tensor.name.starts_with("tam.") || tensor.name.ends_with(".num_batches_tracked");
+    if (!training_only && !expected.contains(tensor.name)) problems.push_back("unexpected " + tensor.name);
+  }
+  if (problems.empty()) return;
+  std::string list = std::to_string(problems.size()) + " differences:";
+  for (const std::string& p : problems) list += "\n  " + p;
+  throw Error{
+      {.where = file.where(), .field = "tensors", .wanted = "exactly those of its config", .found = std::move(list)}};
+}
+
+}  // namespace
+
+TensorSource Checkpoint::source() const {
+  return [this](const std::string& name) { return to_f32(file.get(name), file.where()); };
+}
+
+Checkpoint open_checkpoint(const std::filesystem::path& path) {
+  Checkpoint c{SafetensorsFile::open(path), {}, "m3vit " + std::string(kVersion)};
+  const auto text = c.file.metadata().find("config");
+  if (text == c.file.metadata().end()) {
+    throw Error{{.where = c.file.where(),
+                 .field = "__metadata__.config",
+                 .wanted = "the model's configuration as JSON text",
+                 .found = "no such key",
+                 .hint = "`m3vit import FILE --config YAML` turns a bare state dict into a model"}};
+  }
+  c.config = config_from_text(text->second, c.file.where());
+  check_tensors(c.file, c.config);
+  return c;
+}
+
+Model open_runtime_model(const std::filesystem::path& path, const std::vector<std::string>& tasks) {
+  std::array<char, kM3vMagic.size()> magic{};
+  std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
+  // A .m3v cut short of its magic is still an .m3v: its own reader says so better.
+  if (std::string_view(magic.data(), magic.size()) == kM3vMagic || path.extension() == ".m3v") {
+    return Model::open(path);
+  }
+  const Checkpoint checkpoint = open_checkpoint(path);
+  return Model::from_bytes(pack_model(checkpoint.config, checkpoint.source(),
+                                      {.tasks = tasks, .producer = checkpoint.producer}, path.string()),
+                           path.string());
+}
+
+}  // namespace m3vit::cli
