@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "data/folder_spec.h"
 #include "data/rooms_render.h"
 
 namespace m3vit {
@@ -14,8 +15,7 @@ DatasetInfo make_info() {
   for (const TaskSpec& t : kTasks) info.tasks.push_back(t.id);
   auto& semseg = info.classes[static_cast<std::size_t>(TaskId::kSemseg)];
   semseg.assign(rooms::kClassNames.begin(), rooms::kClassNames.end());
-  info.classes[static_cast<std::size_t>(TaskId::kHumanParts)] = {"background", "head",      "torso",    "upper_arm",
-                                                                 "lower_arm",  "upper_leg", "lower_leg"};
+  info.classes[static_cast<std::size_t>(TaskId::kHumanParts)].assign(kHumanParts.begin(), kHumanParts.end());
   info.semseg_colors = {
       {200, 203, 212},  // wall
       {138, 116, 96},   // floor
