@@ -12,6 +12,11 @@ else()
   target_compile_options(m3vit_flags INTERFACE -Xclang -fno-pch-timestamp)
 endif()
 if(M3VIT_SANITIZE)
-  target_compile_options(m3vit_flags INTERFACE -fsanitize=${M3VIT_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_compile_options(m3vit_flags INTERFACE -fsanitize=${M3VIT_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer -g1)
   target_link_options(m3vit_flags INTERFACE -fsanitize=${M3VIT_SANITIZE})
+endif()
+if(M3VIT_FUZZ)
+  # coverage for libFuzzer in all of our code; the targets alone link its main
+  target_compile_options(m3vit_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
