@@ -35,7 +35,8 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_) {
+AtomicFile::AtomicFile(std::filesystem::path path, bool durable)
+    : path_(std::move(path)), temporary_(path_), durable_(durable) {
   temporary_ += ".tmp-" + std::to_string(::getpid());
   std::error_code ignored;
   if (!std::filesystem::is_directory(folder_of(path_), ignored)) {
@@ -60,10 +61,10 @@ void AtomicFile::commit() {
   const bool written = out_.good();
   out_.close();
   if (!written || out_.fail()) fail(path_, errno != 0 ? std::strerror(errno) : "a write error");
-  if (!sync_to_disk(temporary_, O_WRONLY)) fail(path_, std::strerror(errno));
+  if (durable_ && !sync_to_disk(temporary_, O_WRONLY)) fail(path_, std::strerror(errno));
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, std::strerror(errno));
   committed_ = true;
-  sync_to_disk(folder_of(path_), O_RDONLY | O_DIRECTORY);
+  if (durable_) sync_to_disk(folder_of(path_), O_RDONLY | O_DIRECTORY);
 }
 
 void write_text_file(const std::filesystem::path& path, std::string_view text) {

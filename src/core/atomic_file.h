@@ -9,7 +9,9 @@ namespace m3vit {
 /// A stream to PATH.tmp-PID; `commit` flushes, checks, fsyncs and renames. Without commit the temporary is deleted.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);  ///< throws Error when the folder is missing or not writable
+  /// Throws Error when the folder is missing or not writable. `durable` false leaves out the fsync: for one of many
+  /// files whose owner syncs once at the end.
+  explicit AtomicFile(std::filesystem::path path, bool durable = true);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -21,6 +23,7 @@ class AtomicFile {
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   std::ofstream out_;
+  bool durable_ = true;
   bool committed_ = false;
 };
 

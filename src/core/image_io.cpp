@@ -32,10 +32,10 @@ Decoded decode(std::span<const std::uint8_t> file, Wanted wanted, const std::str
 }
 
 template <class T>
-void write_png_as(const std::filesystem::path& path, const Image<T>& image) {
+void write_png_as(const std::filesystem::path& path, const Image<T>& image, bool durable) {
   const std::vector<std::uint8_t> png =
       encode_png(image.data.data(), image.height, image.width, image.channels, 8 * static_cast<int>(sizeof(T)));
-  AtomicFile file(path);
+  AtomicFile file(path, durable);
   file.stream().write(reinterpret_cast<const char*>(png.data()), static_cast<std::streamsize>(png.size()));
   file.commit();
 }
@@ -109,8 +109,12 @@ ImageSize read_image_size(const std::filesystem::path& path) {
   unknown_format(path.string(), bytes.empty());
 }
 
-void write_png(const std::filesystem::path& path, const ImageU8& image) { write_png_as(path, image); }
-void write_png(const std::filesystem::path& path, const ImageU16& image) { write_png_as(path, image); }
+void write_png(const std::filesystem::path& path, const ImageU8& image, bool durable) {
+  write_png_as(path, image, durable);
+}
+void write_png(const std::filesystem::path& path, const ImageU16& image, bool durable) {
+  write_png_as(path, image, durable);
+}
 
 ImageU8 resize_rgb(const ImageU8& image, int height, int width) {
   assert(!image.empty() && height > 0 && width > 0);

@@ -29,9 +29,9 @@ ImageSize read_image_size(const std::filesystem::path& path);
 ImageU8 decode_rgb(std::span<const std::uint8_t> file, const std::string& where);
 ImageU16 decode_map(std::span<const std::uint8_t> file, const std::string& where, int* bits = nullptr);
 
-/// Atomic. 1 or 3 channels.
-void write_png(const std::filesystem::path& path, const ImageU8& image);
-void write_png(const std::filesystem::path& path, const ImageU16& image);
+/// Atomic. 1 or 3 channels. `durable` as in core/atomic_file.h.
+void write_png(const std::filesystem::path& path, const ImageU8& image, bool durable = true);
+void write_png(const std::filesystem::path& path, const ImageU16& image, bool durable = true);
 
 /// Bilinear with antialias when shrinking (triangle filter of support 1/scale, pixel centres at +0.5; as
 /// torchvision's `antialias=True`), rounded to nearest; untouched when the size already fits. See docs/formats.md,

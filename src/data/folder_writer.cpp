@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -33,11 +36,19 @@ ImageF32 one_annotator(const ImageF32& map, int c) {
 
 void write_label(const fs::path& path, TaskId task, const ImageF32& label) {
   const ImageU16 stored = encode_label(task, label, {.classes = {}, .depth_scale = kMillimetre}, path.string());
-  if (encoded_bits(task) == 16) return write_png(path, stored);
+  if (encoded_bits(task) == 16) return write_png(path, stored, /*durable=*/false);
   ImageU8 narrow(stored.height, stored.width, stored.channels);
   std::transform(stored.data.begin(), stored.data.end(), narrow.data.begin(),
                  [](std::uint16_t v) { return static_cast<std::uint8_t>(v); });
-  write_png(path, narrow);
+  write_png(path, narrow, /*durable=*/false);
+}
+
+/// All frames reach the disk at once: an fsync for each of their files would take most of the time of writing them.
+void sync_file_system(const fs::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::syncfs(fd);
+  ::close(fd);
 }
 
 void write_split(const fs::path& path, const std::vector<std::string>& ids) {
@@ -85,11 +96,12 @@ void FolderWriter::add(const Sample& sample, Split split) {
       write_label(folder / (sample.id + ".png"), t, label);
     }
   }
-  write_png(root_ / "images" / (sample.id + ".png"), sample.image);
+  write_png(root_ / "images" / (sample.id + ".png"), sample.image, /*durable=*/false);
   (split == Split::kTrain ? train_ : test_).push_back(sample.id);
 }
 
 void FolderWriter::finish() {
+  sync_file_system(root_);
   write_split(root_ / "splits" / "train.txt", train_);
   write_split(root_ / "splits" / "test.txt", test_);
   write_text_file(root_ / "dataset.yaml", folder_spec_yaml({.info = info_, .depth_scale = kMillimetre}));

@@ -11,9 +11,11 @@ int Builder::begin(Class label) {
   Object o;
   o.label = label;
   o.first = static_cast<int>(scene_.solids.size());
-  // Flat things on walls and floor: their shadows would hardly show.
-  o.casts_shadow = label != Class::kWall && label != Class::kWindow && label != Class::kDoor &&
-                   label != Class::kPicture && label != Class::kRug;
+  // Flat things on walls and floor: their shadows would hardly show, and their narrow sides would give dotted edges.
+  const bool flat = label == Class::kWall || label == Class::kWindow || label == Class::kDoor ||
+                    label == Class::kPicture || label == Class::kRug;
+  o.casts_shadow = !flat;
+  creases_ = !flat && label != Class::kCurtain;
   scene_.objects.push_back(o);
   part_ = Part::kNone;
   return static_cast<int>(scene_.objects.size()) - 1;
@@ -38,7 +40,7 @@ void Builder::add(const Shape& shape, int material, bool creased) {
   s.object = static_cast<std::uint16_t>(scene_.objects.size() - 1);
   s.material = static_cast<std::uint16_t>(material);
   s.part = part_;
-  s.creased = creased;
+  s.creased = creased && creases_;
   scene_.solids.push_back(s);
 }
 

@@ -29,6 +29,8 @@ class Builder {
   /// Computes the bounds of the open instance.
   void end();
   void part(Part p) { part_ = p; }
+  /// Whether box edges of the solids to come count as edges; `begin` chooses by class.
+  void creases(bool on) { creases_ = on; }
   Object& object() { return scene_.objects.back(); }
   const Frame& frame() const { return frame_; }
 
@@ -48,6 +50,7 @@ class Builder {
   Scene& scene_;
   Frame frame_;
   Part part_ = Part::kNone;
+  bool creases_ = true;
 };
 
 }  // namespace m3vit::rooms

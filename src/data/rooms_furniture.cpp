@@ -252,7 +252,7 @@ void add_plant(Scene& s, const Frame& f, Dice& dice, float height) {
   b.rod({0, ph * 0.9F, 0}, {0, ph + 0.004F, 0}, r * 0.88F, soil);
   const float top = height - ph;
   const int kind = dice.below(3);
-  const int leaves = height > 0.6F ? 18 : 11;
+  const int leaves = height > 0.6F ? 20 : 11;
   if (kind == 0) b.cone({0, ph, 0}, {0, ph + top * 0.6F, 0}, 0.02F, 0.01F, stem);
   for (int i = 0; i < leaves; ++i) {
     const float a = 2.4F * static_cast<float>(i) + dice.uniform(-0.4F, 0.4F);
@@ -264,13 +264,13 @@ void add_plant(Scene& s, const Frame& f, Dice& dice, float height) {
       const float reach = top * 0.34F * (1.15F - 0.7F * k);
       const float y = ph + top * (0.3F + 0.62F * k);
       const float droop = dice.uniform(-0.3F, 0.6F);
-      b.leaf({ca * reach * 0.6F, y, sa * reach * 0.6F}, {ca, droop, sa}, {reach * 0.33F, reach * 0.62F, reach * 0.07F},
+      b.leaf({ca * reach * 0.6F, y, sa * reach * 0.6F}, {ca, droop, sa}, {reach * 0.4F, reach * 0.68F, reach * 0.07F},
              m);
     } else if (kind == 1) {  // blades from the pot
       const float lean = dice.uniform(0.1F, 0.7F);
       const float len = top * dice.uniform(0.6F, 1.0F);
       const Vec3 axis = normalize(Vec3{ca * lean, 1, sa * lean});
-      b.leaf(Vec3{ca * r * 0.3F, ph, sa * r * 0.3F} + axis * (len / 2), axis, {len * 0.09F, len / 2, len * 0.02F}, m);
+      b.leaf(Vec3{ca * r * 0.3F, ph, sa * r * 0.3F} + axis * (len / 2), axis, {len * 0.12F, len / 2, len * 0.025F}, m);
     } else {  // a bush
       const float y = ph + top * (0.35F + 0.5F * k);
       const float reach = top * 0.3F * dice.uniform(0.4F, 1.0F);

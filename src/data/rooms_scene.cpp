@@ -76,7 +76,7 @@ class Grammar {
       for (const Wall& wall_i : walls_) {
         Builder b(s_, wall_i.frame);
         b.begin(Class::kWall);
-        b.box({0, h, 0.008F}, {wall_i.length / 2, h, 0.008F}, m);
+        b.box({0, h, 0.005F}, {wall_i.length / 2, h, 0.005F}, m);
         b.end();
       }
     }
@@ -131,7 +131,7 @@ class Grammar {
     daylight_ = dice_.uniform(1.3F, 4.0F);
     if (dice_.coin(0.12)) daylight_ = dice_.uniform(0.03F, 0.1F);  // night
     const int order = dice_.below(3);
-    if (dice_.coin(0.65)) {
+    if (dice_.coin(0.75)) {
       Wall& w = walls_[static_cast<std::size_t>(dice_.below(3))];
       const float width = dice_.uniform(0.75F, 0.95F);
       const float x = dice_.uniform(-0.5F, 0.5F) * (w.length - width - 0.3F);
@@ -174,6 +174,7 @@ class Grammar {
     Builder b(s_, f);
     b.begin(Class::kWall);
     b.object().casts_shadow = true;
+    b.creases(true);
     b.box({0, height_ / 2, 0}, {h, height_ / 2, h}, s_.plane_material[0]);
     b.end();
     taken_.push_back(r);
@@ -421,9 +422,9 @@ class Grammar {
   void wall_pieces() {
     Frame f;
     if (dice_.coin(0.5) && along_wall(0.45F, 0.45F, 1.3F, &f)) add_lamp(s_, f, dice_, 0, lamp_power(1.0F));
-    const int plants = dice_.coin(0.6) ? dice_.between(1, 2) : 0;
+    const int plants = dice_.coin(0.7) ? dice_.between(1, 3) : 0;
     for (int i = 0; i < plants; ++i) {
-      if (along_wall(0.5F, 0.5F, 0.7F, &f)) add_plant(s_, f, dice_, dice_.uniform(0.55F, 1.5F));
+      if (along_wall(0.5F, 0.5F, 0.7F, &f)) add_plant(s_, f, dice_, dice_.uniform(0.7F, 1.8F));
     }
     if (dice_.coin(0.3)) cabinet(false);
     if (dice_.coin(0.3)) chair_somewhere();
@@ -463,11 +464,11 @@ class Grammar {
   }
 
   void pictures() {
-    const int n = dice_.between(0, 4);
+    const int n = dice_.between(0, 5);
     for (int i = 0; i < n; ++i) {
       Wall& w = walls_[static_cast<std::size_t>(dice_.below(4) % 3)];
-      const float width = dice_.uniform(0.3F, 1.1F);
-      const float height = dice_.uniform(0.3F, 0.75F);
+      const float width = dice_.uniform(0.35F, 1.3F);
+      const float height = dice_.uniform(0.35F, 0.9F);
       const float x = dice_.uniform(-0.5F, 0.5F) * (w.length - width - 0.2F);
       const Interval at{x - width / 2 - 0.08F, x + width / 2 + 0.08F};
       const float y = dice_.uniform(1.45F, 1.75F);
