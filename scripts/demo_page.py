@@ -1,7 +1,7 @@
 """Writes the demo's page and contact sheet from what scripts/demo.sh left: demo_page.py DEMO_FOLDER.
 
-DEMO/rooms/images/ID.png, DEMO/truth/TASK/ID.png, and for each model M of `shipped`, `live` that is there:
-DEMO/M/TASK/ID.png, DEMO/M/TASK/ID.routing.json, DEMO/M/eval.json, DEMO/M/run.jsonl (one `m3vit run --json` a line).
+DEMO/rooms (a `folder` data set), DEMO/truth/ID_TASK.png, and for each model M of `shipped`, `live` that is there:
+DEMO/M/ID_TASK.png, DEMO/M/routing/TASK_ID.json, DEMO/M/eval.json, DEMO/M/run_TASK.json (of `m3vit run --json`).
 """
 import html
 import json
@@ -33,21 +33,19 @@ class Demo:
         self.models = [m for m in MODELS if (root / m / "eval.json").exists()]
         self.eval = {m: json.loads((root / m / "eval.json").read_text()) for m in self.models}
         self.tasks = [t for t in TASKS if t in self.eval[self.models[0]]["metrics"]]
-        self.frames = sorted(p.stem for p in (root / self.models[0] / self.tasks[0]).glob("*.png"))
+        self.frames = (root / "rooms/splits/test.txt").read_text().split()
         model = self.eval[self.models[0]]["config"]["model"]
         self.height, self.width = model["image_size"]
         self.grid = (self.height // model["patch_size"], self.width // model["patch_size"])
         self.experts = model["moe"]["num_experts"] if model["moe"] else 0
         self.top_k = model["moe"]["top_k"] if model["moe"] else 0
-        self.runs = {m: {r["task"]: r for r in map(json.loads, (root / m / "run.jsonl").read_text().splitlines())}
+        self.runs = {m: {t: json.loads((root / m / f"run_{t}.json").read_text()) for t in self.tasks}
                      for m in self.models}
 
     def routing(self, model, task, frame):
         """Of the last MoE block: per token (CLS first) its experts, best first; empty without experts."""
-        path = self.root / model / task / f"{frame}.routing.json"
-        if not path.exists():
-            return []
-        return json.loads(path.read_text())[-1]["experts"]
+        blocks = json.loads((self.root / model / "routing" / f"{task}_{frame}.json").read_text())
+        return blocks[-1]["experts"] if blocks else []
 
 
 def routing_svg(demo, tokens):
@@ -105,10 +103,10 @@ def frame_card(demo, frame):
     columns = "".join(f"<div class=head>{NAMES[t]}</div>" for t in demo.tasks)
     grid = [f'<div class=side></div>{columns}']
     grid.append('<div class=side>ground truth</div>' +
-                "".join(tile(Path("truth") / t / f"{frame}.png", f"{t}, ground truth") for t in demo.tasks))
+                "".join(tile(Path("truth") / f"{frame}_{t}.png", f"{t}, ground truth") for t in demo.tasks))
     for m in demo.models:
         grid.append(f'<div class=side>{MODELS[m]}</div>' +
-                    "".join(tile(Path(m) / t / f"{frame}.png", f"{t}, {MODELS[m]}") for t in demo.tasks))
+                    "".join(tile(Path(m) / f"{frame}_{t}.png", f"{t}, {MODELS[m]}") for t in demo.tasks))
     if demo.experts:
         m = demo.models[0]
         grid.append(f'<div class=side>experts<small>{MODELS[m]}</small></div>' +
@@ -204,7 +202,7 @@ def contact_sheet(demo, path):
                 if row == "experts":
                     tile = routing_picture(demo, demo.routing(demo.models[0], task, frame))
                 else:
-                    tile = png.read(demo.root / row / task / f"{frame}.png")
+                    tile = png.read(demo.root / row / f"{frame}_{task}.png")
                 canvas.paste(tile, x, y, tile_w, tile_h)
     canvas.save(path)
 

@@ -30,7 +30,7 @@ using nlohmann::json;
 constexpr std::uint64_t kTestSeedOffset = 1000002;
 
 struct DataOptions {
-  std::string source, out, size = "160x128", split;
+  std::string source, out, tiles, size = "160x128", split;
   std::int64_t frames = -1, test_frames = -1;
   std::uint64_t seed = 1;
   int threads = 0, tile = 0;
@@ -264,6 +264,8 @@ void run_show(DataOptions o, Globals& globals) {
   const std::vector<NamedSet> sets = open_source(o);
   const Dataset& data = *sets.front().data;
   const DatasetInfo& info = data.info();
+  std::error_code ignored;  // write_png names a folder that is not there
+  if (!o.tiles.empty()) fs::create_directories(o.tiles, ignored);
   std::vector<std::vector<Tile>> rows;
   const std::int64_t count = std::min(o.frames, data.size());
   for_each_frame(data, count, thread_count(o), [&](std::int64_t, const Sample& sample) {
@@ -273,6 +275,12 @@ void run_show(DataOptions o, Globals& globals) {
       if (t == TaskId::kSemseg) colors.palette = info.semseg_colors;
       const ImageF32& label = sample.label(t);
       row.push_back({label.empty() ? ImageU8{} : color_label(t, label, colors), std::string(task_spec(t).name)});
+    }
+    if (!o.tiles.empty()) {
+      for (std::size_t i = 1; i < row.size(); ++i) {
+        if (row[i].image.empty()) continue;
+        write_png(fs::path(o.tiles) / (sample.id + "_" + row[i].caption + ".png"), row[i].image);
+      }
     }
     rows.push_back(std::move(row));
     return !interrupted();
@@ -377,6 +385,7 @@ void add_data(CLI::App& app, Globals& globals) {
   source(show);
   common(show);
   show->add_option("--out", o.out, "PNG to write")->required();
+  show->add_option("--tiles", o.tiles, "folder for each coloured label alone, ID_TASK.png")->type_name("DIR");
   show->add_option("--tile", o.tile, "width of a picture in the sheet, pixels")->check(CLI::Range(16, 2048));
   show->footer(
       "Examples:\n"
