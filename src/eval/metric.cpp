@@ -10,9 +10,9 @@ namespace m3vit {
 std::unique_ptr<Metric> make_metric(TaskId task, int classes, const EvalConfig& config) {
   switch (task) {
     case TaskId::kSemseg:
-      return make_segmentation_metric(classes, /*skip_trivial=*/false);
+      return make_segmentation_metric(classes, /*skip_background=*/false);
     case TaskId::kHumanParts:
-      return make_segmentation_metric(classes, /*skip_trivial=*/true);
+      return make_segmentation_metric(classes, /*skip_background=*/true);
     case TaskId::kDepth:
       return make_depth_metric();
     case TaskId::kNormals:

@@ -239,6 +239,19 @@ TEST(EdgeMetric, SeveralAnnotatorsSumRecallAndAnyOfThemMakesAPixelPrecise) {
   EXPECT_NEAR(value_of(*metric, "odsF"), 2 * (2.0 / 3) / (1 + 2.0 / 3), 1e-12);
 }
 
+TEST(EdgeMetric, APixelThatTwoAnnotatorsConfirmCountsOnceForPrecision) {
+  // both draw row 2; predicted: rows 2 and 12. cntR/sumR = 20/20, cntP/sumP = 10/20
+  ImageF32 label(15, 10, 2);
+  std::vector<float> raw(150, kNo);
+  for (int x = 0; x < 10; ++x) {
+    label.at(2, x, 0) = label.at(2, x, 1) = 1;
+    for (const int y : {2, 12}) raw[static_cast<std::size_t>(y * 10 + x)] = kYes;
+  }
+  const auto metric = edge_metric(0.0);
+  metric->update(raw, 1, label);
+  EXPECT_NEAR(value_of(*metric, "odsF"), 2 * 0.5 / 1.5, 1e-12);
+}
+
 TEST(EdgeMetric, AnAnnotatorThatLabelledNothingIsLeftOut) {
   Rng rng(24);
   const Frame f = random_frame(rng, 20, 40);

@@ -9,8 +9,8 @@
 
 namespace m3vit {
 
-/// Macro IoU over `classes`; `skip_trivial`: frames whose label is only 0 or only 255 do not count (human_parts).
-std::unique_ptr<Metric> make_segmentation_metric(int classes, bool skip_trivial);
+/// Macro IoU over `classes`; `skip_background`: frames whose label is 0 throughout do not count (human_parts).
+std::unique_ptr<Metric> make_segmentation_metric(int classes, bool skip_background);
 std::unique_ptr<Metric> make_depth_metric();
 std::unique_ptr<Metric> make_normals_metric();
 std::unique_ptr<Metric> make_saliency_metric();

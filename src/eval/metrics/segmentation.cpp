@@ -1,4 +1,5 @@
 /// Macro IoU from global true-positive, false-positive and false-negative counts (docs/metrics.md).
+#include <algorithm>
 #include <cassert>
 #include <cstdint>
 #include <limits>
@@ -14,12 +15,12 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 class SegmentationMetric final : public Metric {
  public:
-  SegmentationMetric(int classes, bool skip_trivial)
-      : classes_(classes), skip_trivial_(skip_trivial), counts_(static_cast<std::size_t>(classes)) {}
+  SegmentationMetric(int classes, bool skip_background)
+      : classes_(classes), skip_background_(skip_background), counts_(static_cast<std::size_t>(classes)) {}
 
   void update(std::span<const float> raw, int channels, const ImageF32& label) override {
     if (!check_frame("IoU", raw, channels, classes_, label, 1)) return;
-    if (skip_trivial_ && is_trivial(label)) return;
+    if (skip_background_ && is_background(label)) return;
     const std::size_t pixels = raw.size() / static_cast<std::size_t>(classes_);
     const std::size_t stride = static_cast<std::size_t>(label.channels);
     for (std::size_t i = 0; i < pixels; ++i) {
@@ -45,7 +46,7 @@ class SegmentationMetric final : public Metric {
 
   void merge(const Metric& other) override {
     const auto& o = dynamic_cast<const SegmentationMetric&>(other);
-    assert(o.classes_ == classes_ && o.skip_trivial_ == skip_trivial_);
+    assert(o.classes_ == classes_ && o.skip_background_ == skip_background_);
     valid_ += o.valid_;
     for (std::size_t c = 0; c < counts_.size(); ++c) {
       counts_[c].both += o.counts_[c].both;
@@ -84,29 +85,24 @@ class SegmentationMetric final : public Metric {
     std::int64_t united() const { return labelled + predicted - both; }
   };
 
-  static bool is_trivial(const ImageF32& label) {
-    const float first = label.data.front();
-    if (first != 0 && first != kIgnore) return false;
-    const std::size_t stride = static_cast<std::size_t>(label.channels);
-    for (std::size_t i = 0; i < label.data.size(); i += stride) {
-      if (label.data[i] != first) return false;
-    }
-    return true;
+  /// Every pixel 0. The published rule also skips frames that are 255 throughout, which count nothing anyway.
+  static bool is_background(const ImageF32& label) {
+    return std::ranges::all_of(label.data, [](float v) { return v == 0; });
   }
 
   int classes_;
-  bool skip_trivial_;
+  bool skip_background_;
   std::vector<Count> counts_;
   std::int64_t valid_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Metric> make_segmentation_metric(int classes, bool skip_trivial) {
+std::unique_ptr<Metric> make_segmentation_metric(int classes, bool skip_background) {
   if (classes < 1 || classes > 255) {
     throw Error({.where = "IoU", .field = "classes", .wanted = "1 … 255", .found = std::to_string(classes)});
   }
-  return std::make_unique<SegmentationMetric>(classes, skip_trivial);
+  return std::make_unique<SegmentationMetric>(classes, skip_background);
 }
 
 }  // namespace m3vit
