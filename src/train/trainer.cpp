@@ -16,12 +16,12 @@
 #include "core/safetensors.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "eval/prediction_sheet.h"
 #include "model/weights.h"
 #include "train/checkpoint.h"
 #include "train/optimizer.h"
 #include "train/predictor.h"
 #include "train/routing_report.h"
-#include "train/run_contact.h"
 #include "train/run_log.h"
 #include "train/schedule.h"
 #include "train/step.h"
@@ -162,7 +162,8 @@ class Trainer {
     }
     {
       const EmaScope average(ema(), *network_);
-      write_run_contact(options_.run / "contact.png", *test_set_, config_, make_predictor(*network_, config_, device_));
+      write_prediction_sheet(options_.run / "contact.png", *test_set_, config_,
+                             make_predictor(*network_, config_, device_));
     }
     return stop(TrainEnd::kFinished);
   }
@@ -234,6 +235,9 @@ class Trainer {
 
   /// State first: see train/checkpoint.h.
   void save() {
+    for (const torch::Tensor& p : network_->parameters()) {
+      if (!p.isfinite().all().item<bool>()) diverged("weight", -1);
+    }
     save_train_state(last_state(), *network_, *optimizer_, ema(), config_, progress());
     save_last();
     saved_step_ = step_;

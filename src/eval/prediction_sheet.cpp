@@ -1,4 +1,4 @@
-#include "train/run_contact.h"
+#include "eval/prediction_sheet.h"
 
 #include <algorithm>
 #include <cmath>
@@ -26,8 +26,8 @@ void set_depth_range(const ImageF32& label, ColorOptions& options) {
 
 }  // namespace
 
-void write_run_contact(const std::filesystem::path& path, const Dataset& dataset, const Config& config,
-                       const Predictor& predict, int frames) {
+void write_prediction_sheet(const std::filesystem::path& path, const Dataset& dataset, const Config& config,
+                            const Predictor& predict, int frames) {
   LoaderOptions loading;
   loading.height = config.model.height();
   loading.width = config.model.width();
