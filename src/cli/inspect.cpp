@@ -7,7 +7,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +18,7 @@
 #include "core/json_text.h"
 #include "core/model_cost.h"
 #include "core/safetensors.h"
+#include "core/tensor_check.h"
 #include "data/dataset.h"
 #include "runtime/m3v.h"
 
@@ -70,12 +71,6 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
   }
 }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (const std::int64_t d : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(d);
-  return text + "]";
-}
-
 json metadata_json(const std::map<std::string, std::string>& metadata) {
   json out = json::object();
   for (const auto& [key, value] : metadata) {
@@ -99,25 +94,6 @@ void print_tensors(const SafetensorsFile& file) {
                     bytes(static_cast<std::int64_t>(t.bytes.size()))});
   }
   print_table(rows);
-}
-
-/// What the file lacks or has too much of, against its own configuration.
-std::vector<std::string> tensor_problems(const SafetensorsFile& file, const Config& config) {
-  std::vector<std::string> problems;
-  std::set<std::string, std::less<>> expected;
-  for (const TensorSpec& spec : expected_tensors(config)) {
-    expected.insert(spec.name);
-    const TensorView* tensor = file.find(spec.name);
-    if (tensor == nullptr) {
-      problems.push_back("missing " + spec.name + " " + shape_text(spec.shape));
-    } else if (tensor->shape != spec.shape) {
-      problems.push_back(spec.name + ": want " + shape_text(spec.shape) + ", found " + shape_text(tensor->shape));
-    }
-  }
-  for (const TensorView& tensor : file.tensors()) {
-    if (!expected.contains(tensor.name)) problems.push_back("unexpected " + printable(tensor.name));
-  }
-  return problems;
 }
 
 /// Parameters of one expert; 0 in a dense model.
@@ -165,6 +141,11 @@ void print_cost(const Config& config, const ModelCost& cost, bool layers) {
   }
   print_table(rows);
   std::cout << "  active: parameters one token of the task uses; MACs of one frame, FLOPs = 2·MACs\n";
+  if (config.model.moe) {
+    std::cout << "  published counts leave out the routers:";
+    for (const TaskCost& t : cost.tasks) std::cout << ' ' << t.task << ' ' << count(t.total - t.router);
+    std::cout << '\n';
+  }
   if (!layers) return;
   for (const TaskCost& t : cost.tasks) {
     std::cout << '\n' << t.task << '\n';
@@ -267,8 +248,7 @@ class Inspect {
     if (!globals_.json) std::cout << path << ": " << what << '\n';
   }
 
-  void report(const Config& config, const std::string& path) {
-    const ModelCost cost = cost_of(config, options_.task, path);
+  void report(const Config& config, const ModelCost& cost) {
     document_.update(to_json(cost));
     document_["memory"].update(memory_json(config, cost));
     document_["config"] = to_json(config);
@@ -279,32 +259,36 @@ class Inspect {
   void recipe(const std::string& path) {
     Config config = load_config(path, options_.sets);
     fill_outputs(config, path);
+    const ModelCost cost = cost_of(config, options_.task, path);
     title(path, "recipe");
-    report(config, path);
+    report(config, cost);
   }
 
   void safetensors(const std::string& path) {
     const SafetensorsFile file = SafetensorsFile::open(path);
+    std::optional<Config> config;
+    ModelCost cost;
+    if (const auto text = file.metadata().find("config"); text != file.metadata().end()) {
+      config = config_from_text(text->second, path);
+      cost = cost_of(*config, options_.task, path);
+    }
+    title(path, fmt::format("{} tensors{}", file.tensors().size(), config ? "" : ", no configuration"));
     document_["metadata"] = metadata_json(file.metadata());
-    const auto text = file.metadata().find("config");
-    const bool has_config = text != file.metadata().end();
-    title(path, fmt::format("{} tensors{}", file.tensors().size(), has_config ? "" : ", no configuration"));
     if (!globals_.json) {
       for (const auto& [key, value] : file.metadata()) {
         if (key != "config") std::cout << "  " << printable(key) << ": " << printable(value) << '\n';
       }
     }
-    if (has_config) {
-      const Config config = config_from_text(text->second, path);
-      report(config, path);
-      const std::vector<std::string> problems = tensor_problems(file, config);
+    if (config) {
+      report(*config, cost);
+      const std::vector<std::string> problems = tensor_problems(file, *config);
       document_["problems"] = problems;
       if (!globals_.json) {
         for (const std::string& problem : problems) std::cout << "  ! " << problem << '\n';
       }
     }
     document_["memory"]["file_bytes"] = fs::file_size(path);
-    if (!has_config || globals_.verbose > 0) {
+    if (!config || globals_.verbose > 0) {
       document_["tensors"] = tensors_json(file);
       if (!globals_.json) {
         std::cout << '\n';
@@ -315,7 +299,12 @@ class Inspect {
 
   void packed(const std::string& path) {
     const M3vFile file = M3vFile::open(path);
-    Config config = file.config();
+    const Config& config = file.config();
+    ModelCost cost = cost_of(config, options_.task, path);
+    std::erase_if(cost.tasks, [&](const TaskCost& t) {
+      const auto& held = file.tasks();
+      return std::find(held.begin(), held.end(), *config.task_index(t.task)) == held.end();
+    });
     title(path, fmt::format("packed model, {}, {} sections, by {}", file.dtype(), file.sections().size(),
                             printable(file.producer())));
     document_["dtype"] = file.dtype();
@@ -329,7 +318,7 @@ class Inspect {
     }
     document_["tasks"] = tasks;
     if (!globals_.json) std::cout << "  runs " << names << '\n';
-    report(config, path);
+    report(config, cost);
     document_["memory"]["file_bytes"] = file.bytes();
     if (globals_.verbose == 0) return;
     std::vector<std::vector<std::string>> rows{{"section", "bytes", "crc32c"}};
