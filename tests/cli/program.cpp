@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/safetensors.h"
+#include "data/rooms.h"
 #include "reference/random_model.h"
 
 namespace m3vit::cli_test {
@@ -71,8 +72,13 @@ Config tiny_config() {
   c.model.moe->num_experts = 4;
   c.model.moe->top_k = 2;
   c.model.head.channels = 8;
-  c.tasks = {{"semseg", 14, 1}, {"depth", 1, 1}, {"normals", 3, 1},
-             {"edge", 1, 1},    {"sal", 1, 1},   {"human_parts", 7, 1}};
+  const auto classes = Rooms({}).info().classes[static_cast<std::size_t>(TaskId::kSemseg)].size();
+  c.tasks = {{"semseg", static_cast<int>(classes), 1},
+             {"depth", 1, 1},
+             {"normals", 3, 1},
+             {"edge", 1, 1},
+             {"sal", 1, 1},
+             {"human_parts", 7, 1}};
   c.data.test.frames = 2;
   return c;
 }

@@ -26,7 +26,7 @@ class EveryCommand : public testing::TestWithParam<Command> {
 TEST_P(EveryCommand, HelpShowsExamplesAndEndsWithZero) {
   const Outcome o = run(with("--help"));
   EXPECT_EQ(o.exit_code, 0);
-  EXPECT_THAT(o.out, AllOf(HasSubstr("Examples:"), HasSubstr("m3vit " + GetParam()[0])));
+  EXPECT_THAT(o.out, AllOf(HasSubstr("Example"), HasSubstr("m3vit " + GetParam()[0])));
   EXPECT_THAT(o.err, IsEmpty());
 }
 
@@ -44,18 +44,21 @@ TEST_P(EveryCommand, WithoutItsArgumentsIsBadUsage) {
   EXPECT_THAT(o.err, Not(IsEmpty()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Cli, EveryCommand,
-                         testing::Values(Command{"data", "make"}, Command{"data", "stats"}, Command{"data", "show"},
+std::vector<Command> commands() {
+  std::vector<Command> all{{"data", "make"},  {"data", "stats"}, {"data", "show"},
+                           {"data", "check"}, {"eval"},          {"compare"},
+                           {"inspect"},       {"export"},        {"run"}};
 #ifdef M3VIT_WITH_TRAIN
-                                         Command{"train"}, Command{"import"},
+  all.insert(all.end(), {{"train"}, {"import"}});
 #endif
-                                         Command{"eval"}, Command{"compare"}, Command{"inspect"}, Command{"export"},
-                                         Command{"run"}),
-                         [](const auto& test) {
-                           std::string name;
-                           for (const std::string& word : test.param) name += word;
-                           return name;
-                         });
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cli, EveryCommand, testing::ValuesIn(commands()), [](const auto& test) {
+  std::string name;
+  for (const std::string& word : test.param) name += word;
+  return name;
+});
 
 TEST(Usage, VersionIsTheProjects) {
   const Outcome o = run({"--version"});
