@@ -101,7 +101,7 @@ class SpecParser {
   template <class Take>
   void each_key(const YAML::Node& map, const std::string& path, const std::vector<std::string>& known, Take&& take) {
     std::string keys;
-    for (const std::string& k : known) keys += (keys.empty() ? "" : ", ") + k;
+    for (const std::string& k : known) keys.append(keys.empty() ? "" : ", ").append(k);
     if (!map.IsMap()) return wrong(map, path, "a map with " + keys);
     std::set<std::string> seen;
     for (const auto& pair : map) {
@@ -274,7 +274,8 @@ std::string folder_spec_yaml(const FolderSpec& spec) {
     for (const std::string& name : names) out << YAML::DoubleQuoted << name;
     out << YAML::EndSeq;
   };
-  out << YAML::BeginMap << YAML::Key << "name" << YAML::Value << YAML::DoubleQuoted << spec.info.name;
+  out << YAML::BeginMap;
+  if (!spec.info.name.empty()) out << YAML::Key << "name" << YAML::Value << YAML::DoubleQuoted << spec.info.name;
   out << YAML::Key << "tasks" << YAML::Value << YAML::Flow << YAML::BeginSeq;
   for (const TaskId t : spec.info.tasks) out << std::string(task_spec(t).name);
   out << YAML::EndSeq;

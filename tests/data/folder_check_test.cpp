@@ -66,7 +66,7 @@ TEST_F(FolderCheck, MissingPieces) {
   remove("dataset.yaml");
   EXPECT_THAT(complaint("test"), HasSubstr("dataset.yaml"));
   try {
-    Folder(root() / "nowhere", "train", 0);
+    const Folder folder(root() / "nowhere", "train", 0);
     ADD_FAILURE();
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), AllOf(HasSubstr("nowhere"), HasSubstr("a directory")));
@@ -193,6 +193,12 @@ TEST(FolderSpecCheck, SaysLineAndKey) {
 
 TEST(FolderSpecCheck, SurvivesDeepNesting) {
   EXPECT_THAT(spec_complaint("tasks: " + std::string(100000, '[')), HasSubstr("want YAML"));
+}
+
+TEST(FolderSpecCheck, WrittenSpecReadsBackWithoutAName) {
+  FolderSpec spec;
+  spec.info.tasks = {TaskId::kSal};
+  EXPECT_EQ(spec_complaint(folder_spec_yaml(spec)), "");
 }
 
 TEST(FolderSpecCheck, WrittenSpecReadsBack) {

@@ -275,7 +275,8 @@ TEST(Transforms, UnknownNormalsDoNotBleed) {
           ASSERT_LT(degrees_between(got, want), 0.05);
         }
       }
-      EXPECT_NEAR(known, t.image.height * t.image.width / 2, t.image.height * t.image.width / 8);
+      const double pixels = t.image.height * t.image.width;
+      EXPECT_NEAR(known, pixels / 2, pixels / 8);
     };
     expect_exact(s, turned(n, degrees));
     expect_exact(sized, n);
