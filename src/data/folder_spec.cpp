@@ -106,7 +106,8 @@ class SpecParser {
     std::set<std::string> seen;
     for (const auto& pair : map) {
       const std::string key = pair.first.IsScalar() ? shown_text(pair.first.Scalar()) : describe(pair.first);
-      const std::string field = path.empty() ? key : path + "." + key;
+      std::string field = path.empty() ? path : path + ".";
+      field += key;
       if (!seen.insert(key).second) {
         problems_.add({.where = at(pair.first.Mark()), .field = field, .wanted = "each key once", .found = "it again"});
       } else if (!take(key, pair.second)) {
