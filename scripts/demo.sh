@@ -16,7 +16,7 @@ rm -rf "$out"
 mkdir -p "$out"
 
 step "Making $frames rooms that no model has seen"
-"$m3vit" data make --out "$out/rooms" --frames 0 --test-frames $frames --seed 20221
+"$m3vit" data make --out "$out/rooms" --frames 0 --test-frames $frames --size 128x96 --seed 20221
 "$m3vit" data show "$out/rooms" --split test --frames $frames --out "$out/rooms.png" --tiles "$out/truth"
 
 step "Training a micro model from scratch, about two minutes"

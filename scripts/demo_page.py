@@ -14,6 +14,9 @@ import png  # noqa: E402  (beside this file)
 TASKS = ["semseg", "depth", "normals", "edge", "sal", "human_parts"]
 NAMES = {"semseg": "Semantic segmentation", "depth": "Depth", "normals": "Surface normals", "edge": "Edges",
          "sal": "Saliency", "human_parts": "Human parts"}
+# The metric that stands for a task (src/core/tasks.h), its unit, and which way is better.
+PRIMARY = {"semseg": ("mIoU", "", "↑"), "depth": ("rmse", " m", "↓"), "normals": ("mean", "°", "↓"),
+           "edge": ("odsF", "", "↑"), "sal": ("mIoU", "", "↑"), "human_parts": ("mIoU", "", "↑")}
 MODELS = {"shipped": "shipped model", "live": "trained just now"}
 PAGE_FRAMES, SHEET_FRAMES = 8, 4
 
@@ -80,20 +83,32 @@ def expert_shares(demo, model, task):
     return [c / total for c in counts] if total else []
 
 
-def metrics_table(demo):
-    head = "".join(f"<th>{MODELS[m]}</th>" for m in demo.models)
+def table(head, rows):
+    return f'<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def cells(demo, task, name, unit=""):
+    values = [demo.eval[m]["metrics"].get(task, {}).get(name) for m in demo.models]
+    return "".join(f"<td>{'–' if v is None else f'{v:.3g}{unit}'}</td>" for v in values)
+
+
+def metrics_tables(demo):
+    models = "".join(f"<th>{MODELS[m]}</th>" for m in demo.models)
     rows = []
+    for task in demo.tasks:
+        name, unit, arrow = PRIMARY[task]
+        rows.append(f'<tr class=first><th>{NAMES[task]}</th><td class="name">{name} {arrow}</td>'
+                    f'{cells(demo, task, name, unit)}</tr>')
+    every = []
     for task in demo.tasks:
         names = list(demo.eval[demo.models[0]]["metrics"][task])
         for i, name in enumerate(names):
             label = f'<th rowspan="{len(names)}">{NAMES[task]}</th>' if i == 0 else ""
-            cells = []
-            for m in demo.models:
-                value = demo.eval[m]["metrics"].get(task, {}).get(name)
-                cells.append(f"<td>{'–' if value is None else f'{value:.4g}'}</td>")
-            rows.append(f'<tr{" class=first" if i == 0 else ""}>{label}<td class="name">{html.escape(name)}</td>'
-                        f'{"".join(cells)}</tr>')
-    return f'<table><thead><tr><th>task</th><th>metric</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+            every.append(f'<tr{" class=first" if i == 0 else ""}>{label}<td class="name">{html.escape(name)}</td>'
+                         f'{cells(demo, task, name)}</tr>')
+    head = f"<th>task</th><th>metric</th>{models}"
+    return (f'<div class=wrap>{table(head, rows)}<details><summary>every metric</summary>{table(head, every)}</details>'
+            f'</div>')
 
 
 def frame_card(demo, frame):
@@ -134,6 +149,7 @@ figure { margin: 0; } figcaption { font-size: .8rem; margin-top: .3rem; }
 img, .grid svg { display: block; width: 100%; border-radius: 5px; } img { image-rendering: pixelated; }
 .grid svg { height: 100%; }
 .wrap { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: .4rem 1rem; }
+summary { cursor: pointer; color: var(--dim); font-size: .9rem; padding: .5rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; width: 100%; }
 th { text-align: left; font-weight: 600; vertical-align: top; } th, td { padding: .22rem .8rem .22rem 0; }
 td:not(.name), thead th:nth-child(n+3) { text-align: right; } tr.first > * { border-top: 1px solid var(--line); }
@@ -156,7 +172,7 @@ def page(demo):
     if demo.experts:
         loads = "".join(f"<div>{NAMES[t]}{load_svg(demo, expert_shares(demo, first, t))}</div>" for t in demo.tasks)
         experts = (f'<h2>Which experts each task uses</h2><p class=dim>Share of token choices per expert in the last MoE '
-                   f'block over the pictures below ({demo.experts} experts, each token takes {demo.top_k}). The colours '
+                   f'block over these pictures ({demo.experts} experts, each token takes {demo.top_k}). The colours '
                    f'are those of the routing maps.</p><div class=loads>{loads}</div>')
     cards = "".join(frame_card(demo, f) for f in demo.frames[:PAGE_FRAMES])
     return f"""<!doctype html>
@@ -167,9 +183,9 @@ def page(demo):
 that the task's own router picks; an expert nobody picks is never touched.</p>
 <p class=dim>{demo.width}×{demo.height} pixels, {isa}, {threads} thread{"s" if threads != 1 else ""}. Per frame: {timing}.
 Peak memory of the process {peak / 2**20:.0f} MiB.</p>
-<h2>Metrics on {demo.eval[first]["frames"]} unseen frames</h2><div class=wrap>{metrics_table(demo)}</div>
-{experts}
+<h2>Metrics on {demo.eval[first]["frames"]} unseen frames</h2>{metrics_tables(demo)}
 <h2>Predictions</h2>{cards}
+{experts}
 </body></html>
 """
 

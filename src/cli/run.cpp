@@ -17,10 +17,12 @@
 #include "cli/run_outputs.h"
 #include "cli/runtime_model.h"
 #include "core/atomic_file.h"
+#include "core/config.h"
 #include "core/error.h"
 #include "core/image_io.h"
 #include "core/npy.h"
 #include "core/progress.h"
+#include "data/rooms.h"
 
 namespace m3vit::cli {
 namespace {
@@ -168,7 +170,12 @@ fs::path numbered(const std::string& file, const std::string& name, bool many_in
 class Runner {
  public:
   Runner(const RunOptions& options, const Model& model, Session& session, std::vector<TaskInfo> tasks, bool many_inputs)
-      : options_(options), model_(model), session_(session), tasks_(std::move(tasks)), many_inputs_(many_inputs) {}
+      : options_(options), model_(model), session_(session), tasks_(std::move(tasks)), many_inputs_(many_inputs) {
+    // The classes of rooms have their own colours; a folder's are not in the model.
+    if (config_from_text(std::string(model.config()), "model").data.dataset == "rooms") {
+      palette_ = Rooms({}).info().semseg_colors;
+    }
+  }
 
   /// Runs and writes every task of one input; one JSON object a task.
   void frame(const Input& input, json& frames) {
@@ -221,7 +228,8 @@ class Runner {
     if (!options_.out.empty()) {
       const fs::path stem = fs::path(options_.out) / (input.name + "_" + task.name);
       const RawOutput raw{*find_task(task.name), task.channels, model_.height(), model_.width(), raw_};
-      for (const fs::path& path : write_prediction(raw, height, width, stem)) outputs.push_back(path.string());
+      for (const fs::path& path : write_prediction(raw, height, width, stem, colors_for(raw.task)))
+        outputs.push_back(path.string());
       if (options_.routing_png && !session_.routing().empty()) {
         const fs::path path = stem.string() + "_routing.png";
         write_png(path, routing_picture(session_.routing(), resized, model_.height() / model_.patch_size(),
@@ -242,10 +250,15 @@ class Runner {
     return outputs;
   }
 
+  ColorOptions colors_for(TaskId task) const {
+    return {.palette = task == TaskId::kSemseg ? palette_ : decltype(ColorOptions::palette){}};
+  }
+
   const RunOptions& options_;
   const Model& model_;
   Session& session_;
   std::vector<TaskInfo> tasks_;
+  decltype(ColorOptions::palette) palette_;  ///< of semseg; empty: the default one
   bool many_inputs_;
   std::vector<float> raw_;
   std::vector<double> milliseconds_;

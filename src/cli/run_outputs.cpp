@@ -43,7 +43,7 @@ std::array<std::uint8_t, 3> expert_color(int expert) {
 }  // namespace
 
 std::vector<std::filesystem::path> write_prediction(const RawOutput& raw, int height, int width,
-                                                    const std::filesystem::path& stem) {
+                                                    const std::filesystem::path& stem, const ColorOptions& options) {
   ImageU8 colors;
   SavedMap map;
   // Colours of a class map do not depend on other lines, those of a depth map do (its range): one stripe.
@@ -55,7 +55,7 @@ std::vector<std::filesystem::path> write_prediction(const RawOutput& raw, int he
     const int end = std::min(begin + step, height);
     const std::vector<float> lines =
         resize_plane_lines(raw.values, raw.channels, raw.height, raw.width, height, width, begin, end);
-    append(colors, color_prediction(raw.task, lines, raw.channels, end - begin, width));
+    append(colors, color_prediction(raw.task, lines, raw.channels, end - begin, width, options));
     const SavedMap part = prediction_map(raw.task, lines, raw.channels, end - begin, width);
     append(map.u8, part.u8);
     append(map.u16, part.u16);

@@ -8,6 +8,7 @@
 
 #include "core/image.h"
 #include "core/tasks.h"
+#include "eval/contact_sheet.h"
 #include "m3vit/m3vit.hpp"
 
 namespace m3vit::cli {
@@ -22,7 +23,7 @@ struct RawOutput {
 /// Writes STEM.png (coloured) and STEM_map.png (values as in the `folder` data set) at [height, width]; the raw values
 /// are resized before they become classes or colours. Returns the two paths.
 std::vector<std::filesystem::path> write_prediction(const RawOutput& raw, int height, int width,
-                                                    const std::filesystem::path& stem);
+                                                    const std::filesystem::path& stem, const ColorOptions& options);
 
 /// docs/formats.md: one object an MoE block, experts and weights a token, the class token first.
 nlohmann::json routing_json(const std::vector<RoutingMap>& routing, const std::string& task);
