@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/runtime_model.h"
 #include "core/atomic_file.h"
 #include "core/config_yaml.h"
 #include "core/error.h"
@@ -47,7 +48,12 @@ bool is_yaml(const fs::path& path) { return path.extension() == ".yaml" || path.
 
 std::string default_engine(const fs::path& model) {
   if (model.extension() == ".m3v") return "runtime";
-  return is_yaml(model) ? "mean" : "model";
+  if (is_yaml(model)) return "mean";
+#ifdef M3VIT_WITH_TRAIN
+  return "model";
+#else
+  return "runtime";
+#endif
 }
 
 /// The config of a model or recipe without loading its weights.
@@ -99,10 +105,7 @@ Predictor model_engine(const fs::path& path, const std::string& device, int thre
 #endif
 
 Predictor runtime_engine(const fs::path& path, int threads) {
-  if (path.extension() != ".m3v") {
-    throw Error{{.where = "--engine runtime", .wanted = "a .m3v file (`m3vit export`)", .found = path.string()}};
-  }
-  const Model model = Model::open(path);
+  const Model model = open_runtime_model(path, {});
   auto session = std::make_shared<Session>(model.session({.threads = threads}));
   return [model, session](const Batch& batch, const TaskConfig& task) {
     const std::size_t in = batch.images.size() / static_cast<std::size_t>(batch.size);
@@ -198,7 +201,7 @@ void add_eval(CLI::App& app, Globals& globals) {
       ->check(CLI::ExistingPath);
   command
       ->add_option("--engine", a.engine,
-                   "model (libtorch) | runtime (.m3v) | mean (per-pixel mean of the training "
+                   "model (libtorch) | runtime (any file, packed when need be) | mean (per-pixel mean of the training "
                    "set; default: by MODEL's kind)")
       ->check(CLI::IsMember({"model", "runtime", "mean"}));
   command->add_option("--tasks", a.tasks, "comma-separated subset of the model's tasks")->delimiter(',');
@@ -223,7 +226,12 @@ void add_eval(CLI::App& app, Globals& globals) {
       "  m3vit eval rooms.m3v --tasks depth,normals --json\n"
       "  m3vit eval configs/rooms/micro_m3vit.yaml --engine mean      (the baseline that ignores the image)\n"
       "  m3vit eval runs/mtl/best.safetensors --single stl_semseg.json stl_depth.json");
-  command->callback([arguments, &globals] { run(*arguments, globals); });
+  command->callback([arguments, &globals] {
+#ifdef M3VIT_WITH_TRAIN
+    wait_passively();
+#endif
+    run(*arguments, globals);
+  });
 }
 
 }  // namespace m3vit::cli

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "core/config_yaml.h"
 #include "core/progress.h"
+#include "train/threads.h"
 #include "train/trainer.h"
 
 namespace m3vit::cli {
@@ -156,7 +157,10 @@ void add_train(CLI::App& app, Globals& globals) {
       "  m3vit train configs/rooms/micro_m3vit.yaml --out runs/short --set train.epochs=2 --set data.train.frames=400\n"
       "  m3vit train configs/rooms/micro_m3vit.yaml --out runs/short --resume\n"
       "  m3vit train configs/rooms/micro_m3vit.yaml --set data.dataset=folder --set data.root=my_photos");
-  command->callback([arguments, &globals] { run(*arguments, globals); });
+  command->callback([arguments, &globals] {
+    wait_passively();
+    run(*arguments, globals);
+  });
 }
 
 }  // namespace m3vit::cli

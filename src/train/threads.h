@@ -4,6 +4,12 @@
 
 namespace m3vit {
 
+/// Restarts this process once with OMP_WAIT_POLICY=passive, unless the user chose OMP_WAIT_POLICY or GOMP_SPINCOUNT:
+/// OpenMP reads them while the program loads, so it is too late to set them from inside. Idle threads then sleep in
+/// place of spinning on cores that the loader or another program needs (docs/training.md, "Threads"). Process id, open
+/// files and signals stay; returns where it cannot restart. For programs, before their first output.
+void wait_passively();
+
 /// Sets libtorch's intra-op threads (`threads` 0: all cores this process may use) and one inter-op thread; returns the
 /// number set. Call before the first tensor operation.
 int set_threads(int threads);

@@ -198,6 +198,7 @@ class Trainer {
       scale_.value = p.at("scale").at(0).get<double>();
       scale_.clean = p.at("scale").at(1).get<std::int64_t>();
       epoch_ = means_from_json(p.at("epoch"));
+      if (p.contains("window")) window_ = means_from_json(p.at("window"));
       routing_->load(p.at("routing"));
     } catch (const json::exception& e) {
       throw Error{{.where = state.where, .field = "progress", .wanted = "a trainer's counters", .found = e.what()}};
@@ -211,6 +212,7 @@ class Trainer {
             {"pending_evaluation", pending_evaluation_},
             {"scale", {scale_.value, scale_.clean}},
             {"epoch", to_json(epoch_)},
+            {"window", to_json(window_)},
             {"routing", routing_->state()}};
   }
 
@@ -294,14 +296,13 @@ class Trainer {
   std::optional<TrainEnd> run_epoch(std::int64_t epoch, std::int64_t stop_at) {
     Loader loader(*train_set_, loader_options(epoch));
     const std::int64_t end = (epoch + 1) * steps_per_epoch_;
-    Means window;
     auto clock = std::chrono::steady_clock::now();
     while (step_ < end) {
-      one_step(loader, window);
+      one_step(loader);
       const auto now = std::chrono::steady_clock::now();
       seconds_ += std::chrono::duration<double>(now - clock).count();
       clock = now;
-      report_step(epoch, window);
+      report_step(epoch);
       if (step_ == end) break;
       if (options_.interrupted()) return TrainEnd::kInterrupted;
       if (step_ >= stop_at) return TrainEnd::kMaxSteps;
@@ -310,7 +311,7 @@ class Trainer {
     return std::nullopt;
   }
 
-  void one_step(Loader& loader, Means& window) {
+  void one_step(Loader& loader) {
     const double lr = learning_rate(config_.train, step_, steps_per_epoch_);
     set_learning_rate(*optimizer_, lr);
     optimizer_->zero_grad();
@@ -341,7 +342,7 @@ class Trainer {
       diverged("gradient", -1);
     }
     ++step_;
-    for (Means* m : {&window, &epoch_}) {
+    for (Means* m : {&window_, &epoch_}) {
       for (const StepLosses& p : parts) m->add(p, share);
       m->grad_norm += norm;
       ++m->count;
@@ -364,7 +365,7 @@ class Trainer {
     return result;
   }
 
-  void report_step(std::int64_t epoch, Means& window) {
+  void report_step(std::int64_t epoch) {
     StepInfo info;
     info.step = step_;
     info.step_in_epoch = step_ - epoch * steps_per_epoch_;
@@ -372,11 +373,11 @@ class Trainer {
     info.total_steps = total_steps();
     info.epoch = static_cast<int>(epoch);
     info.lr = learning_rate(config_.train, step_ - 1, steps_per_epoch_);
-    info.loss = window.mean(window.loss);
-    info.balance = window.mean(window.balance);
-    info.grad_norm = window.mean(window.grad_norm);
-    for (std::size_t t = 0; t < window.tasks.size(); ++t) {
-      info.losses.emplace_back(config_.tasks[t].name, window.mean(window.tasks[t]));
+    info.loss = window_.mean(window_.loss);
+    info.balance = window_.mean(window_.balance);
+    info.grad_norm = window_.mean(window_.grad_norm);
+    for (std::size_t t = 0; t < window_.tasks.size(); ++t) {
+      info.losses.emplace_back(config_.tasks[t].name, window_.mean(window_.tasks[t]));
     }
     observer_.step(info);
     if (step_ % options_.log_every != 0 && info.step_in_epoch != steps_per_epoch_) return;
@@ -385,11 +386,11 @@ class Trainer {
                   {"epoch", epoch},
                   {"lr", info.lr},
                   {"loss", info.loss},
-                  {"losses", losses(window)},
+                  {"losses", losses(window_)},
                   {"balance", info.balance},
                   {"grad_norm", info.grad_norm},
                   {"seconds", seconds_}});
-    window = Means{};
+    window_ = Means{};
   }
 
   /// Evaluates when due, logs, saves. False when interrupted during the evaluation: the state then remembers that it is
@@ -468,7 +469,7 @@ class Trainer {
   std::optional<RoutingReport> routing_;
   std::optional<RunLog> log_;
   LossScale scale_;
-  Means epoch_;
+  Means epoch_, window_;  ///< since the epoch began; since the last "step" record
   std::int64_t step_ = 0, saved_step_ = -1;
   double best_ = kNan, seconds_ = 0;
   bool pending_evaluation_ = false;
