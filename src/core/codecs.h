@@ -14,6 +14,7 @@
 namespace m3vit {
 
 inline constexpr std::int64_t kMostPixels = std::int64_t{1} << 28U;
+inline constexpr std::int64_t kMostSide = std::int64_t{1} << 16U;
 
 /// How samples are wanted: three 8-bit channels, or the stored values.
 enum class Wanted { kRgb8, kStored };

@@ -80,9 +80,14 @@ bool read_pixels(Reader& reader, ImageU8& image) {
 
 void open(Reader& reader, std::span<const std::uint8_t> file, const std::string& where) {
   if (!read_header(reader, file)) fail(where, "a readable JPEG", reader.errors.message);
-  if (static_cast<std::int64_t>(reader.info.image_height) * reader.info.image_width > kMostPixels) {
-    fail(where, "at most 2^28 pixels",
+  const std::int64_t pixels = static_cast<std::int64_t>(reader.info.image_height) * reader.info.image_width;
+  if (pixels > kMostPixels) {
+    fail(where, "at most 2^28 pixels, 2^16 a side",
          std::to_string(reader.info.image_width) + " × " + std::to_string(reader.info.image_height));
+  }
+  // A Huffman code is at least one bit an 8×8 block, so a short file cannot hold a large picture.
+  if (reader.info.arith_code == 0 && static_cast<std::size_t>(pixels) / 512 > file.size()) {
+    fail(where, "a readable JPEG", "too few bytes for its size");
   }
 }
 

@@ -133,8 +133,8 @@ void open(Reader& reader, Session& session, const std::string& where) {
   if (!read_header(reader, session)) fail(where, "a readable PNG", session.message);
   const std::int64_t height = png_get_image_height(reader.png, reader.info);
   const std::int64_t width = png_get_image_width(reader.png, reader.info);
-  if (height * width > kMostPixels) {
-    fail(where, "at most 2^28 pixels", std::to_string(width) + " × " + std::to_string(height));
+  if (height > kMostSide || width > kMostSide || height * width > kMostPixels) {
+    fail(where, "at most 2^28 pixels, 2^16 a side", std::to_string(width) + " × " + std::to_string(height));
   }
   // Deflate shrinks at most 1032 : 1, so a short file cannot hold a large picture.
   const std::size_t raw = png_get_rowbytes(reader.png, reader.info) * static_cast<std::size_t>(height);

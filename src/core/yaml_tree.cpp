@@ -22,8 +22,10 @@ constexpr std::size_t kMostBytes = 1U << 20U;
 constexpr std::size_t kMostValues = 100'000;
 constexpr std::size_t kMostDepth = 64;
 
+/// Long strings count for more: an alias copies them.
 std::size_t count_values(const json& value) {
   std::size_t n = 1;
+  if (value.is_string()) n += value.get_ref<const std::string&>().size() / 64;
   if (value.is_structured()) {
     for (const json& child : value) n += count_values(child);
   }

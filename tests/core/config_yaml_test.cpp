@@ -112,6 +112,12 @@ TEST(ConfigYaml, AnAliasBombEndsEarly) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
+TEST(ConfigYaml, ALongStringAliasedOftenEndsEarly) {
+  std::string text = "a: &x " + std::string(500'000, 's') + "\nb: [*x";
+  for (int i = 0; i < 90'000; ++i) text += ",*x";
+  EXPECT_THAT(error_of(text + "]\n"), HasSubstr("want at most 100000 values, found more"));
+}
+
 TEST(ConfigYaml, AliasesStandForTheirValue) {
   const Config c = parse_config("tasks: [{name: &n depth}, {name: sal, loss_weight: &w 3}]\ntrain: {lr: *w}\n", "r");
   EXPECT_EQ(c.train.lr, 3.0);

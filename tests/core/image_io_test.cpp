@@ -271,7 +271,24 @@ TEST(Png, ASmallFileThatClaimsAHugePictureAllocatesNothing) {
   const auto wide = set_size(16384, 16384);
   EXPECT_THAT(error_text([&] { read_map(wide); }), HasSubstr("too few bytes for its size"));
   const auto wider = set_size(1U << 20U, 1U << 20U);
-  EXPECT_THAT(error_text([&] { read_map(wider); }), HasSubstr("want at most 2^28 pixels, found 1048576 × 1048576"));
+  EXPECT_THAT(error_text([&] { read_map(wider); }),
+              HasSubstr("want at most 2^28 pixels, 2^16 a side, found 1048576 × 1048576"));
+  const auto tall = set_size(1, 1U << 17U);
+  EXPECT_THAT(error_text([&] { read_map(tall); }), HasSubstr("2^16 a side, found 1 × 131072"));
+}
+
+TEST(Jpeg, ASmallFileThatClaimsAHugePictureAllocatesNothing) {
+  const TempDir dir;
+  write_jpeg(dir / "x.jpg", ImageU8(8, 8, 3, 9));
+  std::string bytes = read_all(dir / "x.jpg");
+  const std::size_t frame = bytes.find("\xFF\xC0");  // then length (2), precision (1), height (2), width (2)
+  ASSERT_NE(frame, std::string::npos);
+  bytes.replace(frame + 5, 4, std::string("\x3F\xFF\x3F\xFF"));
+  const auto bad = dir.write("bad.jpg", bytes);
+  EXPECT_THAT(error_text([&] { read_rgb(bad); }), HasSubstr("too few bytes for its size"));
+  bytes.replace(frame + 5, 4, std::string("\xFF\xDC\xFF\xDC"));
+  const auto worse = dir.write("worse.jpg", bytes);
+  EXPECT_THAT(error_text([&] { read_rgb(worse); }), HasSubstr("2^16 a side, found 65500 × 65500"));
 }
 
 /// The definition, in double precision and without separating the axes.
