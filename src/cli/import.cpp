@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -38,17 +39,41 @@ void list_tensors(const StateDict& file, bool json) {
   }
 }
 
-/// Plainly loaded tensors as one line, the others one by one.
+/// A line of the table: neighbours with one fate and one reason share it ("decoders.*", 114 tensors).
+struct Line {
+  ImportStatus status;
+  std::string name, note;
+  int tensors = 1;
+};
+
+std::string common_prefix(const std::string& a, const std::string& b) {
+  const auto differ = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first;
+  const std::string same(a.begin(), differ);
+  return same.substr(0, same.rfind('.') + 1) + "*";
+}
+
+/// Plainly loaded tensors are only counted unless `every` tensor is asked for.
 void print_table(const ImportReport& report, bool every) {
-  std::size_t width = 0;
+  std::vector<Line> lines;
   std::map<ImportStatus, int> counts;
+  bool neighbour = false;  // of the last line
   for (const ImportRow& r : report.rows) {
-    width = std::max(width, r.name.size());
     ++counts[r.status];
+    if (!every && r.status == ImportStatus::kLoaded) {
+      neighbour = false;
+    } else if (!every && neighbour && lines.back().status == r.status && lines.back().note == r.note) {
+      lines.back().name = common_prefix(lines.back().name, r.name);
+      ++lines.back().tensors;
+    } else {
+      lines.push_back({.status = r.status, .name = r.name, .note = r.note});
+      neighbour = true;
+    }
   }
-  for (const ImportRow& r : report.rows) {
-    if (!every && r.status == ImportStatus::kLoaded) continue;
-    fmt::print(stderr, "{:<12} {:<{}}  {}\n", import_status_name(r.status), r.name, width, r.note);
+  std::size_t width = 0;
+  for (const Line& l : lines) width = std::max(width, l.name.size());
+  for (const Line& l : lines) {
+    const std::string number = l.tensors > 1 ? fmt::format("{} tensors: ", l.tensors) : "";
+    fmt::print(stderr, "{:<12} {:<{}}  {}{}\n", import_status_name(l.status), l.name, width, number, l.note);
   }
   std::string total;
   for (const auto& [status, n] : counts) {
