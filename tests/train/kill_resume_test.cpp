@@ -119,9 +119,10 @@ TEST_F(KilledTraining, TwentyKillsAtRandomMomentsEndWithTheUndisturbedWeights) {
 
 TEST_F(KilledTraining, CtrlCAndSigtermSaveExitWithZeroAndSayHowToGoOn) {
   for (const int signal : {SIGINT, SIGTERM}) {
-    const Process p = start_training("stopped", "--overwrite");
+    const std::string run = "stopped" + std::to_string(signal);
+    const Process p = start_training(run, "--overwrite");
     const auto deadline = Clock::now() + std::chrono::seconds(60);
-    const fs::path log = folder_ / "stopped" / "log.jsonl";
+    const fs::path log = folder_ / run / "log.jsonl";
     // steps are being made: the handler is certainly in place
     while ((!fs::exists(log) || fs::file_size(log) == 0) && Clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -129,8 +130,8 @@ TEST_F(KilledTraining, CtrlCAndSigtermSaveExitWithZeroAndSayHowToGoOn) {
     p.send(signal);
     ASSERT_EQ(p.wait(), 0);
     EXPECT_THAT(text(folder_ / "log.txt"), testing::HasSubstr("--resume"));
-    ASSERT_EQ(start_training("stopped", "--resume").wait(), 0) << text(folder_ / "log.txt");
-    expect_same_as_whole("stopped");
+    ASSERT_EQ(start_training(run, "--resume").wait(), 0) << text(folder_ / "log.txt");
+    expect_same_as_whole(run);
   }
 }
 
