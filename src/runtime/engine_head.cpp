@@ -39,7 +39,7 @@ void Engine::head(int task, std::span<float> out) {
     in_channels = channels;
     if (stage.up == FramePlan::kNone) continue;
     float* up = at<float>(stage.up);
-    team_.run(static_cast<std::size_t>(2 * stage.height), [&](std::size_t line, std::size_t) {
+    team_.run(2 * static_cast<std::size_t>(stage.height), [&](std::size_t line, std::size_t) {
       const int y = static_cast<int>(line);
       kernels_.upsample2(conv.out.c, conv.out.stride, stage.height, stage.width, channels, up, conv.out.stride, y,
                          y + 1);
@@ -63,7 +63,7 @@ void Engine::head(int task, std::span<float> out) {
   gemm(last);
 
   float* lines = at<float>(plan_.lines);
-  const auto line_floats = static_cast<std::size_t>(2 * final_stage.width);
+  const auto line_floats = 2 * static_cast<std::size_t>(final_stage.width);
   const auto resample = [&](const MapView& map, const ResampleAxis& y, const ResampleAxis& x, float* planes) {
     const auto height = static_cast<std::size_t>(y.out());
     const auto width = static_cast<std::size_t>(x.out());

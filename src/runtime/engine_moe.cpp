@@ -103,8 +103,8 @@ void Engine::experts_in_order(std::size_t block, int task) {
     out.stride = stride_;
     out.index = queues.tokens + begin;
     out.scale = queues.weights + begin;
-    mlp(w.experts[static_cast<std::size_t>(window.first + e)], rows, in, model_.expert_hidden(), at<float>(plan.hidden),
-        out);
+    mlp(w.experts[static_cast<std::size_t>(window.first) + static_cast<std::size_t>(e)], rows, in,
+        model_.expert_hidden(), at<float>(plan.hidden), out);
   }
 }
 

@@ -215,9 +215,10 @@ class Packer {
     std::size_t in = dim_;
     for (int stage = 0; stage < model_.head.stages; ++stage, in = channels) {
       const std::string number = std::to_string(stage);
-      const std::string norm = name + "syncbn_fc_" + number;
-      const std::vector<float> weight = get(name + "conv_" + number + ".weight");  // [channels, in, 3, 3]
-      const std::vector<float> bias = get(name + "conv_" + number + ".bias");
+      const std::string conv = std::string(name).append("conv_").append(number);
+      const std::string norm = std::string(name).append("syncbn_fc_").append(number);
+      const std::vector<float> weight = get(conv + ".weight");  // [channels, in, 3, 3]
+      const std::vector<float> bias = get(conv + ".bias");
       const std::vector<float> gamma = get(norm + ".weight");
       const std::vector<float> beta = get(norm + ".bias");
       const std::vector<float> mean = get(norm + ".running_mean");

@@ -203,6 +203,15 @@ TEST(M3v, EveryFlippedBitIsAnErrorOrWithoutEffect) {
   EXPECT_GT(refused, 200);
 }
 
+TEST(M3v, EveryFlippedHeaderBitFailsItsChecksum) {
+  Rng rng(3);
+  for (int i = 0; i < 100; ++i) {
+    std::vector<std::byte> file = small().file;
+    file[kM3vPrelude + rng.below(header_text(file).size())] ^= std::byte{1} << static_cast<int>(rng.below(8));
+    EXPECT_THAT(error_of([&] { Model::from_bytes(file, "bad.m3v"); }), ::testing::HasSubstr("header crc32c"));
+  }
+}
+
 TEST(M3v, AlteredSectionIsNamed) {
   const M3vFile whole = M3vFile::parse(small().file, "test.m3v");
   for (const M3vSection& s : whole.sections()) {
