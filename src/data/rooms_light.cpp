@@ -22,38 +22,88 @@ float highlight(float h, int gloss) {
   return h;
 }
 
-/// Darkening by the room's own corners and by the objects near the point.
+/// Darkening by the room's own corners and by the objects near the point: the product of 1 − s/(1 + k d²) over all of
+/// them, as one fraction, because divisions are dear.
 float ambient_at(const Scene& s, Vec3 p, Vec3 n, int own, const std::vector<int>& near) {
-  const auto wall = [](float distance, float facing) {
-    return facing > 0.5F ? 1.0F : 1.0F - 0.28F / (1.0F + 36.0F * distance * distance);
+  float above = 1;
+  float below = 1;
+  const auto wall = [&](float distance, float facing) {
+    if (std::fabs(facing) > 0.5F) return;  // the plane that the point lies on or looks along
+    const float d2 = 36.0F * distance * distance;
+    above *= 0.72F + d2;
+    below *= 1.0F + d2;
   };
-  float a = wall(p.x - s.lo.x, std::fabs(n.x)) * wall(s.hi.x - p.x, std::fabs(n.x)) *
-            wall(p.z - s.lo.z, std::fabs(n.z)) * wall(s.hi.z - p.z, std::fabs(n.z)) *
-            wall(p.y - s.lo.y, std::fabs(n.y)) * wall(s.hi.y - p.y, std::fabs(n.y));
+  wall(p.x - s.lo.x, n.x);
+  wall(s.hi.x - p.x, n.x);
+  wall(p.y - s.lo.y, n.y);
+  wall(s.hi.y - p.y, n.y);
+  wall(p.z - s.lo.z, n.z);
+  wall(s.hi.z - p.z, n.z);
+  float a = above / below;
+  above = below = 1;
   const Vec3 q = p + n * 0.06F;
   for (const int i : near) {
     if (i == own) continue;
     const Object& o = s.objects[static_cast<std::size_t>(i)];
-    a *= 1.0F - 0.45F / (1.0F + 60.0F * box_distance2(q, o.lo, o.hi));
+    const float d2 = 60.0F * box_distance2(q, o.lo, o.hi);
+    above *= 0.55F + d2;
+    below *= 1.0F + d2;
+    if (below > 1e12F) {  // a crowded corner of a large tile
+      a *= above / below;
+      above = below = 1;
+    }
   }
-  return a;
+  return a * above / below;
 }
 
-/// The solids of one object that may shadow a tile: [first, last) of a list, within a world box.
-struct Group {
+/// A world box for four-lane tests.
+struct Box {
   Lanes lo, hi;
-  int first, last;
+};
+
+/// One solid that may shadow a tile.
+struct Candidate {
+  Box box;
+  int solid;
+};
+
+/// Those of one object: [first, last) of the candidates.
+struct Group {
+  Box box;
+  std::size_t first, last;
 };
 
 struct Occluders {
   std::vector<Group> groups;
-  std::vector<int> solids;
+  std::vector<Candidate> candidates;
+};
+
+Box make_box(Vec3 lo, Vec3 hi) { return {Lanes{lo.x, lo.y, lo.z, 0}, Lanes{hi.x, hi.y, hi.z, 0}}; }
+
+/// A ray's segment t in 0 … 1 against boxes.
+struct Segment {
+  Lanes origin, inverse;
+
+  explicit Segment(const Ray& ray) : origin{ray.o.x, ray.o.y, ray.o.z, 0} {
+    constexpr Lanes kTiny{1e-9F, 1e-9F, 1e-9F, 1e-9F};
+    const Lanes d{ray.d.x, ray.d.y, ray.d.z, 1};
+    inverse = 1.0F / ((d < 0 ? -d : d) < kTiny ? kTiny : d);
+  }
+  bool meets(const Box& box) const {
+    const Lanes a = (box.lo - origin) * inverse;
+    const Lanes b = (box.hi - origin) * inverse;
+    const Lanes in = a < b ? a : b;
+    const Lanes out = a < b ? b : a;
+    const float enter = std::max(std::max(in[0], in[1]), in[2]);
+    const float leave = std::min(std::min(out[0], out[1]), out[2]);
+    return enter <= leave && leave >= 0 && enter <= 1;
+  }
 };
 
 /// What may shadow any point of `tile` from the light: all that touches the cone from the tile's ball to the light's.
 void find_occluders(const Scene& s, const Ball& tile, const Light& light, Occluders* out) {
   out->groups.clear();
-  out->solids.clear();
+  out->candidates.clear();
   const Vec3 axis = light.position - tile.center;
   const float inverse = 1.0F / dot(axis, axis);
   const float light_radius = length(light.u) + length(light.v);
@@ -67,18 +117,18 @@ void find_occluders(const Scene& s, const Ball& tile, const Light& light, Occlud
   for (std::size_t i = 0; i < s.objects.size(); ++i) {
     const Object& o = s.objects[i];
     if (!o.casts_shadow || static_cast<int>(i) == light.owner || !touches(o.center, o.ball)) continue;
-    const int first = static_cast<int>(out->solids.size());
+    const std::size_t first = out->candidates.size();
     Vec3 lo{kMiss, kMiss, kMiss};
     Vec3 hi{-kMiss, -kMiss, -kMiss};
     for (int k = o.first; k < o.last; ++k) {
       const Shape& shape = s.solids[static_cast<std::size_t>(k)].shape;
       if (!touches(shape.center, shape.ball)) continue;
-      out->solids.push_back(k);
+      out->candidates.push_back({make_box(shape.lo, shape.hi), k});
       lo = min(lo, shape.lo);
       hi = max(hi, shape.hi);
     }
-    const int last = static_cast<int>(out->solids.size());
-    if (last > first) out->groups.push_back({Lanes{lo.x, lo.y, lo.z, 0}, Lanes{hi.x, hi.y, hi.z, 0}, first, last});
+    const std::size_t last = out->candidates.size();
+    if (last > first) out->groups.push_back({make_box(lo, hi), first, last});
   }
 }
 
@@ -90,7 +140,7 @@ bool same_surface(const Surfaces& g, std::size_t i, std::size_t j) {
   return g.hit[i].solid == g.hit[j].solid && g.face[i] == g.face[j];
 }
 
-/// On the white fields of the checkerboard shadows are taken over from the four neighbours, where those show the same
+/// On the white fields of the checkerboard the light is the mean of the four neighbours', where those show the same
 /// surface.
 bool needs_rays(const Surfaces& g, int y, int x) {
   if (((y + x) & 1) == 0 || y == 0 || x == 0 || y + 1 == g.height || x + 1 == g.width) return true;
@@ -161,9 +211,9 @@ class TileShadows {
     const std::size_t i = g_.index(y, x);
     const Vec3 n = g_.normal[i];
     const int solid = g_.hit[i].solid;
+    if (!needs_rays(g_, y, x)) return;
     out->ambient =
         ambient_at(s_, g_.point[i], n, solid >= 0 ? s_.solids[static_cast<std::size_t>(solid)].object : -1, near_);
-    if (!needs_rays(g_, y, x)) return;
     const Vec3 p = g_.point[i] + n * kOffset;
     const int cell = kCell[(y & 3) * 4 + (x & 3)];
     const float cu = (static_cast<float>(cell & 3) + 0.5F) * 0.5F - 1.0F;
@@ -179,27 +229,14 @@ class TileShadows {
     const Occluders& list = occluders_[l];
     if (list.groups.empty()) return false;
     if (last_[l] >= 0 && intersect(shape(last_[l]), ray, 1e-4F, 1.0F) < kMiss) return true;
-    constexpr Lanes kTiny{1e-9F, 1e-9F, 1e-9F, 1e-9F};
-    const Lanes d{ray.d.x, ray.d.y, ray.d.z, 1};
-    const Lanes inverse_d = 1.0F / ((d < 0 ? -d : d) < kTiny ? kTiny : d);
-    const Lanes o{ray.o.x, ray.o.y, ray.o.z, 0};
-    const float inverse_len2 = 1.0F / dot(ray.d, ray.d);
+    const Segment segment(ray);
     for (const Group& group : list.groups) {
-      const Lanes a = (group.lo - o) * inverse_d;
-      const Lanes b = (group.hi - o) * inverse_d;
-      const Lanes in = a < b ? a : b;
-      const Lanes out = a < b ? b : a;
-      const float enter = std::max(std::max(in[0], in[1]), in[2]);
-      const float leave = std::min(std::min(out[0], out[1]), out[2]);
-      if (enter > leave || leave < 0 || enter > 1) continue;
-      for (int k = group.first; k < group.last; ++k) {
-        const int solid = list.solids[static_cast<std::size_t>(k)];
-        const Shape& candidate = shape(solid);
-        const Vec3 v = candidate.center - ray.o;  // the bounding sphere first: it costs a third
-        const Vec3 off = v - ray.d * (dot(v, ray.d) * inverse_len2);
-        if (dot(off, off) > candidate.ball * candidate.ball) continue;
-        if (intersect(candidate, ray, 1e-4F, 1.0F) >= kMiss) continue;
-        last_[l] = solid;
+      if (!segment.meets(group.box)) continue;
+      for (std::size_t k = group.first; k < group.last; ++k) {
+        const Candidate& candidate = list.candidates[k];
+        if (!segment.meets(candidate.box)) continue;
+        if (intersect(shape(candidate.solid), ray, 1e-4F, 1.0F) >= kMiss) continue;
+        last_[l] = candidate.solid;
         return true;
       }
     }
@@ -229,6 +266,7 @@ std::vector<Visibility> visibility(const Scene& s, const Surfaces& g) {
       if (needs_rays(g, y, x)) continue;
       const std::size_t i = g.index(y, x);
       const auto w = static_cast<std::size_t>(g.width);
+      out[i].ambient = 0.25F * (out[i - 1].ambient + out[i + 1].ambient + out[i - w].ambient + out[i + w].ambient);
       for (std::size_t l = 0; l < kMaxLights; ++l) {
         out[i].light[l] =
             0.25F * (out[i - 1].light[l] + out[i + 1].light[l] + out[i - w].light[l] + out[i + w].light[l]);
