@@ -93,8 +93,8 @@ ImageU8 routing_picture(const std::vector<RoutingMap>& routing, const ImageU8& i
     for (int y = 0; y < picture.height; ++y) {
       for (int x = 0; x < picture.width; ++x) {
         const int patch = (y * grid_h / picture.height) * grid_w + x * grid_w / picture.width;
-        const int expert =
-            map.experts[static_cast<std::size_t>((patch + 1) * map.top_k)];  // token 0 is the class token
+        const int expert = map.experts[(static_cast<std::size_t>(patch) + 1) *
+                                       static_cast<std::size_t>(map.top_k)];  // token 0 is the class token
         const std::array<std::uint8_t, 3> color = expert_color(expert);
         for (int c = 0; c < 3; ++c) picture.at(y, x, c) = color[static_cast<std::size_t>(c)];
       }
