@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/error.h"
 #include "data/loader.h"
@@ -44,13 +45,17 @@ void add(const TaskConfig& task, std::span<const float> label, std::size_t pixel
 std::vector<float> finish(const TaskConfig& task, std::size_t pixels, const PixelSums& sums) {
   const LabelKind kind = task_spec(task.id()).label;
   std::vector<float> raw(sums.sums.size());
+  const double positive = std::accumulate(sums.sums.begin(), sums.sums.end(), 0.5);
+  const double all = std::accumulate(sums.counts.begin(), sums.counts.end(), 1.0);
   for (std::size_t k = 0; k < raw.size(); ++k) {
     const double n = sums.counts[k % pixels];
     // Half a count (Jeffreys) keeps logarithms finite where nothing, or only one value, was ever seen.
     if (kind == LabelKind::kClassIndex) {
       raw[k] = static_cast<float>(std::log((sums.sums[k] + 0.5) / (n + 0.5 * task.outputs)));
     } else if (kind == LabelKind::kBinary) {
-      raw[k] = static_cast<float>(std::log((sums.sums[k] + 0.5) / (n - sums.sums[k] + 0.5)));
+      // against the odds of the whole set: the balanced losses weigh a network's answers the same way
+      raw[k] = static_cast<float>(std::log((sums.sums[k] + 0.5) / (n - sums.sums[k] + 0.5)) -
+                                  std::log(positive / (all - positive)));
     } else {
       raw[k] = static_cast<float>(sums.sums[k] / std::max(1.0, n));
     }

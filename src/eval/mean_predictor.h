@@ -18,7 +18,8 @@ class MeanPredictor {
   MeanPredictor(const Dataset& train, const Config& config, std::int64_t frames);
 
   /// Raw outputs [B, C, H, W], the same for every frame: log frequency of each class (so its argmax is the majority),
-  /// mean depth, mean normal, log-odds of edge and sal.
+  /// mean depth, mean normal, log-odds of edge and sal over the whole set's odds (a constant's best answer under the
+  /// balanced losses).
   std::vector<float> operator()(const Batch& batch, const TaskConfig& task) const;
 
  private:
