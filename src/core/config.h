@@ -14,23 +14,23 @@
 
 namespace m3vit {
 
-enum class Gate { kMulti, kTaskConditioned, kShared };             // multi | task_conditioned | shared
-enum class Optimizer { kSgd, kAdamw };                             // sgd | adamw
-enum class Schedule { kPoly, kCosine, kConstant };                 // poly | cosine | constant
-enum class TaskMode { kJoint, kOneByOne };                         // joint | one_by_one
+enum class Gate { kMulti, kTaskConditioned, kShared };  // multi | task_conditioned | shared
+enum class Optimizer { kSgd, kAdamw };                  // sgd | adamw
+enum class Schedule { kPoly, kCosine, kConstant };      // poly | cosine | constant
+enum class TaskMode { kJoint, kOneByOne };              // joint | one_by_one
 
 /// Mixture-of-experts layer in place of every `every`-th block's MLP (blocks every−1, 2·every−1, …).
 struct MoeConfig {
   int every = 2;
   int num_experts = 16;
   int top_k = 4;
-  int expert_hidden = 0;        ///< hidden units of one expert; 0: embed_dim (the authors' moe_mlp_ratio 1)
+  int expert_hidden = 0;  ///< hidden units of one expert; 0: embed_dim (the authors' moe_mlp_ratio 1)
   Gate gate = Gate::kMulti;
-  int gate_task_dim = 64;       ///< task_conditioned only
-  double noise_std = 0.0;       ///< training noise on logits is N(0, (noise_std/num_experts)²)
+  int gate_task_dim = 64;  ///< task_conditioned only
+  double noise_std = 0.0;  ///< training noise on logits is N(0, (noise_std/num_experts)²)
   double balance_weight = 0.01;
-  int experts_per_task = 0;     ///< 0: every router sees all experts; else task t sees its window of this many
-  double prune_below = 0.0;     ///< inference: gate weights under this are dropped (authors: 0.1); 0: off
+  int experts_per_task = 0;  ///< 0: every router sees all experts; else task t sees its window of this many
+  double prune_below = 0.0;  ///< inference: gate weights under this are dropped (authors: 0.1); 0: off
 
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
@@ -69,7 +69,7 @@ struct ModelConfig {
   double drop_path = 0.0;
   std::optional<MoeConfig> moe = MoeConfig{};  ///< null: a dense ViT
   HeadConfig head;
-  bool tam = false;                       ///< training-only task-affinity modules
+  bool tam = false;  ///< training-only task-affinity modules
 
   int height() const { return image_size[0]; }
   int width() const { return image_size[1]; }
@@ -99,8 +99,8 @@ struct ModelConfig {
 
 /// Order of `tasks` = router index.
 struct TaskConfig {
-  std::string name;          ///< one of core/tasks.h
-  int outputs = 0;           ///< head channels; 0: the task's default, or the data set's classes
+  std::string name;  ///< one of core/tasks.h
+  int outputs = 0;   ///< head channels; 0: the task's default, or the data set's classes
   double loss_weight = 1.0;
   TaskId id() const { return *find_task(name); }
   template <class Self, class V>
@@ -113,9 +113,9 @@ struct TaskConfig {
 
 /// One split of a data set.
 struct SplitConfig {
-  std::string split;         ///< "": "train" or "test" by position
-  std::int64_t frames = 0;   ///< rooms: frames an epoch; others: the first N; 0: all (rooms: 1000)
-  std::int64_t seed = -1;    ///< rooms: scene seed; −1: 1 for train, 1000003 for test (never shared)
+  std::string split;        ///< "": "train" or "test" by position
+  std::int64_t frames = 0;  ///< rooms: frames an epoch; others: the first N; 0: all (rooms: 1000)
+  std::int64_t seed = -1;   ///< rooms: scene seed; −1: 1 for train, 1000003 for test (never shared)
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
     v("split", c.split);
@@ -150,8 +150,8 @@ struct DataConfig {
   SplitConfig train;
   SplitConfig test;
   AugmentConfig augment;
-  int workers = 2;                ///< loader threads
-  int prefetch = 4;               ///< batches made ahead
+  int workers = 2;   ///< loader threads
+  int prefetch = 4;  ///< batches made ahead
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
     v("dataset", c.dataset);
@@ -169,26 +169,26 @@ struct TrainConfig {
   std::int64_t seed = 1;
   int epochs = 100;
   int batch_size = 8;
-  int accumulate = 1;              ///< micro-batches a step
+  int accumulate = 1;  ///< micro-batches a step
   Optimizer optimizer = Optimizer::kSgd;
   double lr = 0.002;
-  double momentum = 0.9;           ///< sgd; adamw's beta1
+  double momentum = 0.9;  ///< sgd; adamw's beta1
   double beta2 = 0.999;
   double weight_decay = 1e-4;
   Schedule schedule = Schedule::kPoly;
   double poly_power = 0.9;
-  double warmup_epochs = 0.0;      ///< linear from 0
-  double min_lr = 0.0;             ///< cosine floor
-  double clip_norm = 0.0;          ///< global gradient norm; 0: off
+  double warmup_epochs = 0.0;  ///< linear from 0
+  double min_lr = 0.0;         ///< cosine floor
+  double clip_norm = 0.0;      ///< global gradient norm; 0: off
   TaskMode mode = TaskMode::kJoint;
-  double ema = 0.0;                ///< decay of the weight average used for eval and export; 0: off
-  bool amp = false;                ///< CUDA only
-  std::string device = "auto";     ///< auto | cpu | cuda
-  int threads = 0;                 ///< 0: all cores
-  double edge_weight = 0.95;       ///< the loss's fixed w
-  int eval_every = 1;              ///< epochs; 0: only at the end
-  int save_every = 0;              ///< steps between extra `last` checkpoints; 0: each epoch
-  std::string init;                ///< .safetensors to start from; "": random
+  double ema = 0.0;             ///< decay of the weight average used for eval and export; 0: off
+  bool amp = false;             ///< CUDA only
+  std::string device = "auto";  ///< auto | cpu | cuda
+  int threads = 0;              ///< 0: all cores
+  double edge_weight = 0.95;    ///< the loss's fixed w
+  int eval_every = 1;           ///< epochs; 0: only at the end
+  int save_every = 0;           ///< steps between extra `last` checkpoints; 0: each epoch
+  std::string init;             ///< .safetensors to start from; "": random
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
     v("seed", c.seed);
@@ -218,9 +218,9 @@ struct TrainConfig {
 };
 
 struct EvalConfig {
-  double edge_max_dist = 0.0075;   ///< matching radius, share of the image diagonal (seism default)
-  int edge_thresholds = 99;        ///< k/(n+1)
-  bool edge_nms = false;           ///< thin the prediction by non-maximum suppression before thresholding
+  double edge_max_dist = 0.0075;  ///< matching radius, share of the image diagonal (seism default)
+  int edge_thresholds = 99;       ///< k/(n+1)
+  bool edge_nms = false;          ///< thin the prediction by non-maximum suppression before thresholding
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
     v("edge_max_dist", c.edge_max_dist);
@@ -251,7 +251,7 @@ struct Config {
 
 /// Where each value of a JSON tree was written, keyed by JSON pointer ("/model/moe/top_k" → "rooms.yaml:7:12").
 struct SourceMap {
-  std::string file;                         ///< used where a pointer has no entry of its own
+  std::string file;  ///< used where a pointer has no entry of its own
   std::map<std::string, std::string> places;
   std::string at(const std::string& pointer) const;
 };

@@ -22,9 +22,7 @@ class Rng {
   double uniform() { return static_cast<double>(next() >> 11U) * 0x1p-53; }
   double uniform(double lo, double hi) { return lo + (hi - lo) * uniform(); }
   /// 0 … n−1; n > 0.
-  std::uint64_t below(std::uint64_t n) {
-    return static_cast<std::uint64_t>((static_cast<Wide>(next()) * n) >> 64U);
-  }
+  std::uint64_t below(std::uint64_t n) { return static_cast<std::uint64_t>((static_cast<Wide>(next()) * n) >> 64U); }
   bool coin(double p) { return uniform() < p; }
   /// Standard normal (Box–Muller; the second value is dropped, which keeps the state one word).
   double normal() {

@@ -18,7 +18,7 @@ enum class Better { kHigher, kLower };
 
 struct TaskSpec {
   TaskId id;
-  std::string_view name;            ///< in YAML, JSON, file and tensor names
+  std::string_view name;  ///< in YAML, JSON, file and tensor names
   LabelKind label;
   int default_outputs;              ///< head channels; 0: from the data set's classes
   int label_channels;               ///< channels of a label map

@@ -37,8 +37,6 @@ struct Batch {
 };
 
 /// The value that means "no label here": 255, or 0 for depth and normals.
-constexpr float unknown_value(TaskId t) {
-  return t == TaskId::kDepth || t == TaskId::kNormals ? 0.0F : kIgnore;
-}
+constexpr float unknown_value(TaskId t) { return t == TaskId::kDepth || t == TaskId::kNormals ? 0.0F : kIgnore; }
 
 }  // namespace m3vit
