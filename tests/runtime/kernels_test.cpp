@@ -19,6 +19,8 @@
 namespace m3vit {
 namespace {
 
+std::size_t size(int n) { return static_cast<std::size_t>(n); }
+
 constexpr float kCanary = -12345.678F;
 
 /// `n` floats at `offset` floats past a 64-byte boundary, with canaries on both sides.
@@ -243,7 +245,7 @@ TEST_P(PerIsa, ConvolutionEqualsTheNaiveOneAtEveryBorder) {
     const std::vector<float> b = pack(taps, 9 * ci, co);
     const std::vector<float> zeros(ci, 0.0F);
     Gemm g;
-    g.m = static_cast<std::size_t>(h * w);
+    g.m = size(h) * size(w);
     g.n = co;
     g.a.kind = RowSource::Kind::kConv3x3;
     g.a.base = pixels.data();
@@ -341,7 +343,7 @@ TEST_P(PerIsa, AttentionEqualsTheNaiveOneAcrossKeyBlocks) {
                                                         {257, 1, 16, 10},
                                                         {600, 2, 3, 5}}) {
     const auto t = static_cast<std::size_t>(tokens);
-    const auto width = static_cast<std::size_t>(3 * heads * head_dim);
+    const std::size_t width = 3 * size(heads) * size(head_dim);
     const std::size_t stride = width + 1;
     std::vector<float> qkv(t * stride);
     naive::Matrix rows(t, naive::Row(width));
@@ -387,7 +389,7 @@ TEST_P(PerIsa, UpsamplingEqualsTheNaiveOne) {
   for (const auto& [h, w, channels] : {std::array<int, 3>{1, 1, 1}, {1, 4, 3}, {3, 1, 17}, {2, 3, 16}, {5, 4, 33}}) {
     naive::Map map(channels, h, w);
     const auto c = static_cast<std::size_t>(channels);
-    std::vector<float> x(static_cast<std::size_t>(h * w) * (c + 2));
+    std::vector<float> x(size(h) * size(w) * (c + 2));
     for (int p = 0; p < h * w; ++p) {
       for (int i = 0; i < channels; ++i) {
         float& v = x[static_cast<std::size_t>(p) * (c + 2) + static_cast<std::size_t>(i)];
@@ -396,7 +398,7 @@ TEST_P(PerIsa, UpsamplingEqualsTheNaiveOne) {
       }
     }
     const naive::Map want = naive::resize_bilinear(map, 2 * h, 2 * w);
-    Guarded y(static_cast<std::size_t>(4 * h * w) * c, 9);
+    Guarded y(4 * size(h) * size(w) * c, 9);
     for (int line = 0; line < 2 * h; ++line) {
       kernels().upsample2(x.data(), c + 2, h, w, c, y.data(), c, line, line + 1);
     }
