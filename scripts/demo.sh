@@ -36,7 +36,7 @@ for model in "${models[@]}"; do
   mkdir -p "$out/$model/routing"
 
   step "Measuring: $weights"
-  "$m3vit" eval "$weights" --frames 100 --out "$out/$model/eval.json"
+  "$m3vit" eval "$weights" --frames 100 --out "$out/$model/eval.json" >&2
 
   step "Packing it and running one task at a time"
   "$m3vit" export "$weights" -o "$out/$model/model.m3v" >&2
@@ -48,5 +48,4 @@ done
 
 python3 scripts/demo_page.py "$out"
 step "Done. Open these:"
-echo "$PWD/$out/index.html"
-echo "$PWD/$out/contact_sheet.png"
+realpath "$out/index.html" "$out/contact_sheet.png"
