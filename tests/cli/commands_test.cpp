@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 const std::vector<std::string> kAll{"semseg", "depth", "normals", "edge", "sal", "human_parts"};
 
@@ -174,8 +173,8 @@ TEST_F(WithModel, RunWritesPicturesForAFolderAndAllTasks) {
   const json document = o.json();
   EXPECT_EQ(document["frames"].size(), 12U);
   for (const std::string& task : kAll) {
-    for (const std::string id : {"a", "b"}) {
-      const ImageU8 picture = read_rgb(file("pictures/" + id + "_" + task + ".png"));
+    for (const char* start : {"pictures/a_", "pictures/b_"}) {
+      const ImageU8 picture = read_rgb(file(start + task + ".png"));
       EXPECT_EQ(picture.height, 60);
       EXPECT_EQ(picture.width, 100);
     }

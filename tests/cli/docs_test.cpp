@@ -85,7 +85,8 @@ TEST(Docs, CommandsInCodeBlocksUseOptionsThatExist) {
 #ifndef M3VIT_WITH_TRAIN
       if (command == "train" || command == "import") continue;
 #endif
-      const std::string key = command == "data" ? command + " " + sub : command;
+      std::string key = command;
+      if (command == "data") key.append(" ").append(sub);
       if (!help.contains(key)) {
         std::vector<std::string> arguments{command, "--help"};
         if (command == "data") arguments.insert(arguments.begin() + 1, sub);
