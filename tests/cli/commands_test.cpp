@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "cli/program.h"
 #include "core/image_io.h"
@@ -218,6 +219,16 @@ TEST(Data, MakeIsSeededAndReadable) {
   ASSERT_EQ(show.exit_code, 0) << show.err;
   EXPECT_GT(read_image_size(scratch / "sheet.png").width, 7 * 64);
   EXPECT_EQ(std::distance(fs::directory_iterator(scratch / "tiles"), fs::directory_iterator{}), 6);
+}
+
+// timeout(1) signals its child and then the child's group: the program sees two SIGTERM at once.
+TEST(Data, AStopRequestThatArrivesTwiceStillCleansUp) {
+  const Scratch scratch;
+  const std::string command = "timeout 1 '" M3VIT_PROGRAM "' -q data make --frames 1000000 --out '" +
+                              (scratch / "rooms") + "' >/dev/null 2>'" + (scratch / "err") + "'";
+  EXPECT_NE(std::system(command.c_str()), 0);
+  EXPECT_THAT(read_text(scratch / "err"), HasSubstr("stopped"));
+  EXPECT_FALSE(fs::exists(scratch / "rooms"));
 }
 
 }  // namespace
