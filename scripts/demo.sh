@@ -37,7 +37,7 @@ for model in "${models[@]}"; do
   mkdir -p "$out/$model/routing"
 
   step "Measuring: $weights"
-  "$m3vit" eval "$weights" --frames 100 --out "$out/$model/eval.json" >&2
+  "$m3vit" eval "$weights" --set data.test.frames=100 --out "$out/$model/eval.json" >&2
 
   step "Packing it and running one task at a time"
   "$m3vit" export "$weights" -o "$out/$model/model.m3v" >&2
