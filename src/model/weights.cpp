@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "core/tensor_check.h"
 #include "core/version.h"
 
 namespace m3vit {
@@ -17,8 +18,6 @@ bool is_published(const std::string& name, bool with_tam) {
   if (name.size() >= counter.size() && name.ends_with(counter)) return false;
   return with_tam || !name.starts_with("tam.");
 }
-
-std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 void copy_tensors(NetworkImpl& network, const SafetensorsFile& file) {
   const std::map<std::string, torch::Tensor> targets = named_tensors(network);
