@@ -1,2 +1,2 @@
 add_executable(rooms_bench rooms_bench.cpp)
-target_link_libraries(rooms_bench PRIVATE m3vit::data benchmark::benchmark_main m3vit_flags)
+target_link_libraries(rooms_bench PRIVATE m3vit::data benchmark::benchmark m3vit_flags)

@@ -3,6 +3,7 @@
 /// time; on a busy machine `CPU` time a frame, times threads, says what two free cores would do.
 #include <benchmark/benchmark.h>
 
+#include "core/heap.h"
 #include "data/rooms.h"
 
 namespace m3vit {
@@ -30,3 +31,11 @@ BENCHMARK(rooms_frame)
 
 }  // namespace
 }  // namespace m3vit
+
+int main(int argc, char** argv) {
+  m3vit::keep_freed_memory();  // as the program does
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "core/config_yaml.h"
 #include "core/error.h"
+#include "core/heap.h"
 #include "core/image_io.h"
 #include "core/progress.h"
 #include "data/folder.h"
@@ -370,7 +371,10 @@ void add_data(CLI::App& app, Globals& globals) {
       "Examples:\n"
       "  m3vit data make --out rooms\n"
       "  m3vit data make --out big --frames 500 --test-frames 50 --size 640x480 --seed 7");
-  make->callback([options, &globals] { run_make(*options, globals); });
+  make->callback([options, &globals] {
+    keep_freed_memory();
+    run_make(*options, globals);
+  });
 
   CLI::App* stats = data->add_subcommand("stats", "counts, label coverage, class histogram, depth range");
   source(stats);
@@ -379,7 +383,10 @@ void add_data(CLI::App& app, Globals& globals) {
       "Examples:\n"
       "  m3vit data stats my_data\n"
       "  m3vit data stats rooms --frames 100 --json");
-  stats->callback([options, &globals] { run_stats(*options, globals); });
+  stats->callback([options, &globals] {
+    keep_freed_memory();
+    run_stats(*options, globals);
+  });
 
   CLI::App* show = data->add_subcommand("show", "contact sheet (PNG) of images and every label");
   source(show);

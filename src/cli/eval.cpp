@@ -11,6 +11,7 @@
 #include "core/atomic_file.h"
 #include "core/config_yaml.h"
 #include "core/error.h"
+#include "core/heap.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
 #include "eval/evaluate.h"
@@ -227,6 +228,7 @@ void add_eval(CLI::App& app, Globals& globals) {
       "  m3vit eval configs/rooms/micro_m3vit.yaml --engine mean      (the baseline that ignores the image)\n"
       "  m3vit eval runs/mtl/best.safetensors --single stl_semseg.json stl_depth.json");
   command->callback([arguments, &globals] {
+    keep_freed_memory();
 #ifdef M3VIT_WITH_TRAIN
     wait_passively();
 #endif

@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "core/config_yaml.h"
+#include "core/heap.h"
 #include "core/progress.h"
 #include "train/threads.h"
 #include "train/trainer.h"
@@ -158,6 +159,7 @@ void add_train(CLI::App& app, Globals& globals) {
       "  m3vit train configs/rooms/micro_m3vit.yaml --out runs/short --resume\n"
       "  m3vit train configs/rooms/micro_m3vit.yaml --set data.dataset=folder --set data.root=my_photos");
   command->callback([arguments, &globals] {
+    keep_freed_memory();
     wait_passively();
     run(*arguments, globals);
   });

@@ -29,14 +29,14 @@ bool is_creased(const Scene& s, const Hit& hit) {
 
 Vec3 crease_normal(const Scene& s, const Surfaces& g, std::size_t i) {
   const Solid* solid = solid_of(s, g.hit[i]);
-  if (solid == nullptr || g.face[i] == kCurved) return g.normal[i];
-  return face_normal(solid->shape, g.face[i]);
+  if (solid == nullptr || g.surface[i].face == kCurved) return g.normal[i];
+  return face_normal(solid->shape, g.surface[i].face);
 }
 
 bool boundary(const Scene& s, const Surfaces& g, std::size_t i, std::size_t j) {
+  if (g.patch[i] == g.patch[j]) return false;
   const Hit& a = g.hit[i];
   const Hit& b = g.hit[j];
-  if (a.solid == b.solid && g.face[i] == g.face[j]) return false;
   if (region_of(s, a) != region_of(s, b)) return true;
   if (is_creased(s, a) && is_creased(s, b)) {
     constexpr float kCos40 = 0.766F;

@@ -136,18 +136,14 @@ void find_occluders(const Scene& s, const Ball& tile, const Light& light, Occlud
 /// checkerboard alone already cover the light evenly.
 constexpr int kCell[16] = {0, 10, 5, 15, 7, 13, 2, 8, 9, 3, 12, 6, 14, 4, 11, 1};
 
-bool same_surface(const Surfaces& g, std::size_t i, std::size_t j) {
-  return g.hit[i].solid == g.hit[j].solid && g.face[i] == g.face[j];
-}
-
 /// On the white fields of the checkerboard the light is the mean of the four neighbours', where those show the same
 /// surface.
 bool needs_rays(const Surfaces& g, int y, int x) {
   if (((y + x) & 1) == 0 || y == 0 || x == 0 || y + 1 == g.height || x + 1 == g.width) return true;
   const std::size_t i = g.index(y, x);
   const auto w = static_cast<std::size_t>(g.width);
-  return !same_surface(g, i, i - 1) || !same_surface(g, i, i + 1) || !same_surface(g, i, i - w) ||
-         !same_surface(g, i, i + w);
+  const int* const patch = g.patch.data() + i;
+  return patch[0] != patch[-1] || patch[0] != patch[1] || patch[0] != *(patch - w) || patch[0] != patch[w];
 }
 
 /// 4-wide running mean over pixels of the same surface, along one axis.
@@ -159,16 +155,18 @@ void smooth_pass(const Surfaces& g, std::vector<Visibility>* v, bool vertical) {
       const std::size_t i = g.index(y, x);
       const int at = vertical ? y : x;
       const int limit = vertical ? g.height : g.width;
-      std::array<float, kMaxLights> sum = in[i].light;
+      Visibility sum = in[i];
       float weight = 1;
       for (int k = -1; k <= 2; ++k) {
         if (k == 0 || at + k < 0 || at + k >= limit) continue;
         const auto j = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(i) + static_cast<std::ptrdiff_t>(k) * step);
-        if (!same_surface(g, i, j)) continue;
-        for (std::size_t l = 0; l < kMaxLights; ++l) sum[l] += in[j].light[l];
+        if (g.patch[i] != g.patch[j]) continue;
+        sum += in[j];
         weight += 1;
       }
-      for (std::size_t l = 0; l < kMaxLights; ++l) (*v)[i].light[l] = sum[l] / weight;
+      sum /= weight;
+      sum[kAmbient] = in[i][kAmbient];
+      (*v)[i] = sum;
     }
   }
 }
@@ -212,7 +210,7 @@ class TileShadows {
     const Vec3 n = g_.normal[i];
     const int solid = g_.hit[i].solid;
     if (!needs_rays(g_, y, x)) return;
-    out->ambient =
+    (*out)[kAmbient] =
         ambient_at(s_, g_.point[i], n, solid >= 0 ? s_.solids[static_cast<std::size_t>(solid)].object : -1, near_);
     const Vec3 p = g_.point[i] + n * kOffset;
     const int cell = kCell[(y & 3) * 4 + (x & 3)];
@@ -221,7 +219,7 @@ class TileShadows {
     for (std::size_t l = 0; l < lights_; ++l) {
       const Light& light = s_.lights[l];
       const Ray ray{p, light.position + light.u * cu + light.v * cv - p};
-      out->light[l] = dot(ray.d, n) > 0 && !shadowed(ray, l) ? 1.0F : 0.0F;
+      (*out)[l] = dot(ray.d, n) > 0 && !shadowed(ray, l) ? 1.0F : 0.0F;
     }
   }
 
@@ -256,7 +254,7 @@ class TileShadows {
 }  // namespace
 
 std::vector<Visibility> visibility(const Scene& s, const Surfaces& g) {
-  std::vector<Visibility> out(g.hit.size());
+  std::vector<Visibility> out(g.hit.size(), Visibility{0, 0, 0, 1});
   TileShadows tiles(s, g);
   for (int ty = 0; ty < g.height; ty += kTile) {
     for (int tx = 0; tx < g.width; tx += kTile) tiles.fill(ty, tx, &out);
@@ -266,11 +264,7 @@ std::vector<Visibility> visibility(const Scene& s, const Surfaces& g) {
       if (needs_rays(g, y, x)) continue;
       const std::size_t i = g.index(y, x);
       const auto w = static_cast<std::size_t>(g.width);
-      out[i].ambient = 0.25F * (out[i - 1].ambient + out[i + 1].ambient + out[i - w].ambient + out[i + w].ambient);
-      for (std::size_t l = 0; l < kMaxLights; ++l) {
-        out[i].light[l] =
-            0.25F * (out[i - 1].light[l] + out[i + 1].light[l] + out[i - w].light[l] + out[i + w].light[l]);
-      }
+      out[i] = 0.25F * (out[i - 1] + out[i + 1] + out[i - w] + out[i + w]);
     }
   }
   smooth_pass(g, &out, false);
@@ -278,20 +272,20 @@ std::vector<Visibility> visibility(const Scene& s, const Surfaces& g) {
   return out;
 }
 
-Radiance illuminate(const Scene& s, const Visibility& v, Vec3 point, Vec3 normal, Vec3 to_viewer, const Material& m) {
+Radiance illuminate(const Scene& s, Visibility v, Vec3 point, Vec3 normal, Vec3 to_viewer, const Material& m) {
   Radiance out;
   // Surroundings: a little brighter from above, as ceilings are.
-  out.diffuse = s.ambient * (v.ambient * (0.82F + 0.18F * normal.y));
+  out.diffuse = s.ambient * (v[kAmbient] * (0.82F + 0.18F * normal.y));
   const std::size_t lights = std::min(s.lights.size(), kMaxLights);
   for (std::size_t l = 0; l < lights; ++l) {
-    if (v.light[l] <= 0) continue;
+    if (v[l] <= 0) continue;
     const Light& light = s.lights[l];
     const Vec3 to = light.position - point;
     const float d2 = dot(to, to);
     const Vec3 dir = to * (1.0F / std::sqrt(d2));
     const float facing = dot(normal, dir);
     if (facing <= 0) continue;
-    float strength = v.light[l] / (d2 + 0.05F);
+    float strength = v[l] / (d2 + 0.05F);
     if (dot(light.normal, light.normal) > 0) {
       const float emit = -dot(light.normal, dir);
       if (emit <= 0) continue;

@@ -36,10 +36,10 @@ SurfacePoint on_surface(const Scene& s, int solid, const Surface& at, float dept
 }
 
 /// Light that pixel i's centre sends along −d.
-Vec3 radiance(const Scene& s, const Surfaces& g, std::size_t i, Vec3 d, float focal, const Visibility& v) {
+Vec3 radiance(const Scene& s, const Surfaces& g, std::size_t i, Vec3 d, float focal, Visibility v) {
   const Hit& hit = g.hit[i];
   const Material& m = material_of(s, hit.solid);
-  const Surface at = surface_of(s, hit, g.point[i]);
+  const Surface& at = g.surface[i];
   const Vec3 view = normalize(-d);
   const Vec3 albedo = shade(m, on_surface(s, hit.solid, at, hit.depth, dot(at.normal, view), focal));
   if (m.glow > 0) return albedo * m.glow;
@@ -52,7 +52,7 @@ bool on_border(const Surfaces& g, int y, int x) {
   const std::size_t i = g.index(y, x);
   for (const auto& [dy, dx] : {std::pair{0, 1}, {1, 0}, {0, -1}, {-1, 0}}) {
     const std::size_t j = g.index(std::clamp(y + dy, 0, g.height - 1), std::clamp(x + dx, 0, g.width - 1));
-    if (g.hit[i].solid != g.hit[j].solid || g.face[i] != g.face[j]) return true;
+    if (g.patch[i] != g.patch[j]) return true;
   }
   return false;
 }
@@ -90,7 +90,7 @@ Vec3 antialiased(const Scene& s, const Tracer& tracer, const Surfaces& g, const 
       if (g.hit[j].solid != hit.solid) continue;
       const float ox = static_cast<float>(static_cast<int>(k % 3) - 1) + 0.5F - offset[0];
       const float oy = static_cast<float>(static_cast<int>(k / 3) - 1) + 0.5F - offset[1];
-      const float away = ox * ox + oy * oy + (g.face[j] == face ? 0.0F : 4.0F);
+      const float away = ox * ox + oy * oy + (g.surface[j].face == face ? 0.0F : 4.0F);
       if (away < best) {
         best = away;
         from = j;

@@ -9,16 +9,15 @@ struct Bin {
   int x0, y0, x1, y1;  ///< tiles, both ends included
 };
 
+/// The first of the room's planes ahead; each axis has one.
 Hit hit_room(const Scene& s, Vec3 o, Vec3 d) {
+  const Lanes dir{d.x, d.y, d.z, 1};
+  const Lanes wall = dir > 0 ? Lanes{s.hi.x, s.hi.y, s.hi.z, 0} : Lanes{s.lo.x, s.lo.y, s.lo.z, 0};
+  const Lanes t = (wall - Lanes{o.x, o.y, o.z, 0}) / dir;
   Hit hit;
-  const auto side = [&](float lo, float hi, float from, float dir, int plane) {
-    if (std::fabs(dir) < 1e-9F) return;
-    const float t = ((dir > 0 ? hi : lo) - from) / dir;
-    if (t < hit.depth) hit = {t, -1 - (dir > 0 ? plane + 1 : plane)};
-  };
-  side(s.lo.x, s.hi.x, o.x, d.x, 0);
-  side(s.lo.y, s.hi.y, o.y, d.y, 2);
-  side(s.lo.z, s.hi.z, o.z, d.z, 4);
+  for (int axis = 0; axis < 3; ++axis) {
+    if (std::fabs(dir[axis]) >= 1e-9F && t[axis] < hit.depth) hit = {t[axis], -1 - (2 * axis + (dir[axis] > 0 ? 1 : 0))};
+  }
   return hit;
 }
 
@@ -123,7 +122,8 @@ Surfaces Tracer::surfaces() const {
   out.hit.resize(n);
   out.point.resize(n);
   out.normal.resize(n);
-  out.face.resize(n);
+  out.surface.resize(n);
+  out.patch.resize(n);
   for (int y = 0; y < height_; ++y) {
     for (int x = 0; x < width_; ++x) {
       const std::size_t i = out.index(y, x);
@@ -134,7 +134,8 @@ Surfaces Tracer::surfaces() const {
       out.hit[i] = hit;
       out.point[i] = scene_.camera.position + d * hit.depth;
       const Surface s = surface_of(scene_, hit, out.point[i]);
-      out.face[i] = static_cast<std::uint8_t>(s.face);
+      out.surface[i] = s;
+      out.patch[i] = 8 * hit.solid + s.face;
       Vec3 n_i = s.normal;
       // At a silhouette rounding may turn the normal a hair away from the viewer.
       const Vec3 view = normalize(d);

@@ -19,9 +19,10 @@ struct Hit {
 struct Surfaces {
   int height = 0, width = 0;
   std::vector<Hit> hit;
-  std::vector<Vec3> point;         ///< world
-  std::vector<Vec3> normal;        ///< world, faces the camera
-  std::vector<std::uint8_t> face;  ///< face number of the solid, kCurved, or 0 on the room's planes
+  std::vector<Vec3> point;       ///< world
+  std::vector<Vec3> normal;      ///< world, faces the camera
+  std::vector<Surface> surface;  ///< of the solid, outward; its face is 0 on the room's planes
+  std::vector<int> patch;        ///< equal where solid and face are equal
   std::size_t index(int y, int x) const {
     return static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x);
   }
