@@ -1,9 +1,7 @@
 #include "runtime/engine.h"
 
 #include <algorithm>
-#include <cassert>
 #include <string>
-#include <utility>
 
 #include "core/error.h"
 
@@ -53,8 +51,9 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       stride_(row_stride(dim_)),
       plan_(config_, file.tasks(), resolve_threads(options.threads)),
       arena_(allocate(plan_.planner.arena_bytes())),
-      team_(resolve_threads(options.threads)) {
-  bind_weights(file);
+      team_(resolve_threads(options.threads)),
+      sections_(config_, file.tasks()),
+      store_(file) {
   const FramePlan::Stage& last = plan_.stages.back();
   double_y_ = ResampleAxis(last.height, 2 * last.height);
   double_x_ = ResampleAxis(last.width, 2 * last.width);
@@ -69,64 +68,8 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
   }
 }
 
-Engine::Part Engine::part(SectionLayout layout) const {
-  const M3vSection* section = file_.find(layout.name);
-  if (section == nullptr) return {};  // another task's
-  assert(section->bytes.size() == layout.bytes);
-  return {section->bytes.data(), std::move(layout)};
-}
-
-Engine::Mlp Engine::mlp_part(const Part& p) const {
-  if (p.base == nullptr) return {};
-  return {p["fc1"], p["fc1_bias"], p["fc2"], p["fc2_bias"]};
-}
-
-void Engine::bind_weights(const M3vFile& file) {
-  const Part embed = part(embed_layout(model_));
-  patch_ = embed["patch"];
-  patch_bias_ = embed["patch_bias"];
-  position_ = embed["position"];
-  const int tasks = static_cast<int>(config_.tasks.size());
-  for (int i = 0; i < model_.depth; ++i) {
-    const bool moe = model_.is_moe(i);
-    const Part a = part(attention_layout(model_, i));
-    const Part m = part(moe ? moe_norm_layout(model_, i) : dense_mlp_layout(model_, i));
-    Block b{a["norm_weight"],
-            a["norm_bias"],
-            a["qkv"],
-            a["qkv_bias"],
-            a["proj"],
-            a["proj_bias"],
-            m["norm_weight"],
-            m["norm_bias"],
-            {},
-            {},
-            {},
-            {}};
-    if (!moe) b.dense = mlp_part(m);
-    for (int t = 0; moe && t < tasks; ++t) {
-      const Part r = part(router_layout(config_, i, t));
-      b.gate.push_back(r.base == nullptr ? nullptr : r["gate"]);
-      b.gate_bias.push_back(r.base == nullptr ? nullptr : r["gate_bias"]);
-    }
-    for (int e = 0; moe && e < model_.moe->num_experts; ++e) {
-      b.experts.push_back(mlp_part(part(expert_layout(model_, i, e))));
-    }
-    blocks_.push_back(std::move(b));
-  }
-  heads_.resize(size(tasks));
-  for (const int t : file.tasks()) {
-    const Part p = part(head_layout(config_, t, file.where()));
-    Head& h = heads_[size(t)];
-    h.norm_weight = p["norm_weight"];
-    h.norm_bias = p["norm_bias"];
-    h.last = p["last"];
-    h.last_bias = p["last_bias"];
-    for (int s = 0; s < model_.head.stages; ++s) {
-      h.conv.push_back(p["conv" + std::to_string(s)]);
-      h.conv_bias.push_back(p["conv" + std::to_string(s) + "_bias"]);
-    }
-  }
+Engine::Mlp Engine::mlp_part(const WeightStore::Held& section) {
+  return {section["fc1"], section["fc1_bias"], section["fc2"], section["fc2_bias"]};
 }
 
 void Engine::run(int task, const RgbView& image, std::span<float> out) {
@@ -151,7 +94,7 @@ void Engine::run(int task, std::span<const float> planes, std::span<float> out) 
 
 void Engine::forward(int task, const float* planes, std::span<float> out) {
   embed(planes);
-  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+  for (std::size_t b = 0; b < sections_.blocks.size(); ++b) {
     attention(b);
     if (model_.is_moe(static_cast<int>(b))) {
       moe(b, task);
@@ -187,8 +130,10 @@ void Engine::layer_norm(const float* x, std::size_t rows, const float* weight, c
 }
 
 void Engine::embed(const float* planes) {
+  const WeightStore::Held w = store_.hold(sections_.embed);
+  const float* position = w["position"];
   float* x = at<float>(plan_.x);
-  for (std::size_t t = 0; t < tokens_; ++t) std::copy_n(position_ + t * dim_, dim_, x + t * stride_);
+  for (std::size_t t = 0; t < tokens_; ++t) std::copy_n(position + t * dim_, dim_, x + t * stride_);
   const auto p = size(model_.patch_size);
   Gemm g;
   g.m = tokens_ - 1;
@@ -200,8 +145,8 @@ void Engine::embed(const float* planes) {
   g.a.height = model_.height();
   g.a.width = model_.width();
   g.a.patch = model_.patch_size;
-  g.b = patch_;
-  g.out.bias = patch_bias_;
+  g.b = w["patch"];
+  g.out.bias = w["patch_bias"];
   g.out.store = Epilogue::Store::kAdd;  // onto pos_embed; row 0 is cls_token + pos_embed already
   g.out.c = x + stride_;
   g.out.stride = stride_;
@@ -209,11 +154,11 @@ void Engine::embed(const float* planes) {
 }
 
 void Engine::attention(std::size_t block) {
-  const Block& w = blocks_[block];
+  const WeightStore::Held w = store_.hold(sections_.blocks[block].attn);
   const FramePlan::Block& plan = plan_.blocks[block];
   float* x = at<float>(plan_.x);
   float* normed = at<float>(plan.normed);
-  layer_norm(x, tokens_, w.norm1_weight, w.norm1_bias, normed);
+  layer_norm(x, tokens_, w["norm_weight"], w["norm_bias"], normed);
 
   Gemm qkv;
   qkv.m = tokens_;
@@ -221,8 +166,8 @@ void Engine::attention(std::size_t block) {
   qkv.a.base = normed;
   qkv.a.stride = stride_;
   qkv.a.segment_k = dim_;
-  qkv.b = w.qkv;
-  qkv.out.bias = w.qkv_bias;
+  qkv.b = w["qkv"];
+  qkv.out.bias = w["qkv_bias"];
   qkv.out.c = at<float>(plan.qkv);
   qkv.out.stride = row_stride(3 * dim_);
   gemm(qkv);
@@ -253,8 +198,8 @@ void Engine::attention(std::size_t block) {
   proj.a.base = a.out;
   proj.a.stride = stride_;
   proj.a.segment_k = dim_;
-  proj.b = w.proj;
-  proj.out.bias = w.proj_bias;
+  proj.b = w["proj"];
+  proj.out.bias = w["proj_bias"];
   proj.out.store = Epilogue::Store::kAdd;
   proj.out.c = x;
   proj.out.stride = stride_;
@@ -288,11 +233,11 @@ void Engine::mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int 
 }
 
 void Engine::dense_mlp(std::size_t block) {
-  const Block& w = blocks_[block];
+  const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
   const FramePlan::Block& plan = plan_.blocks[block];
   float* x = at<float>(plan_.x);
   float* normed = at<float>(plan.mlp_in);
-  layer_norm(x, tokens_, w.norm2_weight, w.norm2_bias, normed);
+  layer_norm(x, tokens_, w["norm_weight"], w["norm_bias"], normed);
   RowSource in;
   in.base = normed;
   in.stride = stride_;
@@ -301,7 +246,7 @@ void Engine::dense_mlp(std::size_t block) {
   out.store = Epilogue::Store::kAdd;
   out.c = x;
   out.stride = stride_;
-  mlp(w.dense, tokens_, in, model_.mlp_hidden(), at<float>(plan.hidden), out);
+  mlp(mlp_part(w), tokens_, in, model_.mlp_hidden(), at<float>(plan.hidden), out);
 }
 
 }  // namespace m3vit

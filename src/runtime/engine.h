@@ -15,7 +15,9 @@
 #include "runtime/m3v.h"
 #include "runtime/resample.h"
 #include "runtime/routing.h"
+#include "runtime/section_table.h"
 #include "runtime/team.h"
+#include "runtime/weight_store.h"
 
 namespace m3vit {
 
@@ -34,32 +36,11 @@ class Engine {
   int threads() const { return team_.threads(); }
 
  private:
-  /// A section's bytes and where its tensors lie in it.
-  struct Part {
-    const std::byte* base = nullptr;
-    SectionLayout layout;
-    const float* operator[](std::string_view field) const {
-      return reinterpret_cast<const float*>(base + layout.field(field).offset);
-    }
-  };
   /// The matrices of an expert, or of a dense MLP.
   struct Mlp {
     const float *fc1 = nullptr, *fc1_bias = nullptr, *fc2 = nullptr, *fc2_bias = nullptr;
   };
-  struct Block {
-    const float *norm1_weight, *norm1_bias, *qkv, *qkv_bias, *proj, *proj_bias, *norm2_weight, *norm2_bias;
-    Mlp dense;
-    std::vector<const float*> gate, gate_bias;  ///< by task; null where the file lacks it
-    std::vector<Mlp> experts;                   ///< by expert
-  };
-  struct Head {
-    const float *norm_weight = nullptr, *norm_bias = nullptr, *last = nullptr, *last_bias = nullptr;
-    std::vector<const float*> conv, conv_bias;
-  };
-
-  Part part(SectionLayout layout) const;
-  Mlp mlp_part(const Part& part) const;
-  void bind_weights(const M3vFile& file);
+  static Mlp mlp_part(const WeightStore::Held& section);
 
   void forward(int task, const float* planes, std::span<float> out);
   void embed(const float* planes);
@@ -98,9 +79,8 @@ class Engine {
   FramePlan plan_;
   std::unique_ptr<std::byte[], ArenaDelete> arena_;
   Team team_;
-  const float *patch_ = nullptr, *patch_bias_ = nullptr, *position_ = nullptr;
-  std::vector<Block> blocks_;
-  std::vector<Head> heads_;  ///< by task
+  SectionTable sections_;
+  WeightStore store_;
   ResampleAxis double_y_, double_x_, final_y_, final_x_;
   std::vector<RoutingMap> routing_;
 };

@@ -1,23 +1,25 @@
 // The head of one task: LayerNorm, 3×3 convolutions with ×2 between them, 1×1, ×2, and a resize where the image asks
 // for another size. Maps are channels-last, so that a convolution is nine taps of the one matrix kernel.
 #include <algorithm>
+#include <string>
 
 #include "runtime/engine.h"
 
 namespace m3vit {
 
 void Engine::head(int task, std::span<float> out) {
-  const Head& w = heads_[static_cast<std::size_t>(task)];
+  const WeightStore::Held w = store_.hold(sections_.heads[static_cast<std::size_t>(task)]);
   const auto channels = static_cast<std::size_t>(model_.head.channels);
   float* zeros = at<float>(plan_.zeros);
   std::fill_n(zeros, std::max(dim_, channels), 0.0F);
   float* features = at<float>(plan_.features);
-  layer_norm(at<float>(plan_.x) + stride_, tokens_ - 1, w.norm_weight, w.norm_bias, features);  // without CLS
+  layer_norm(at<float>(plan_.x) + stride_, tokens_ - 1, w["norm_weight"], w["norm_bias"], features);  // without CLS
 
   const float* in = features;
   std::size_t in_channels = dim_;
   for (std::size_t s = 0; s < plan_.stages.size(); ++s) {
     const FramePlan::Stage& stage = plan_.stages[s];
+    const std::string name = "conv" + std::to_string(s);  // short: lies in the string object itself
     Gemm conv;
     conv.m = static_cast<std::size_t>(stage.height) * static_cast<std::size_t>(stage.width);
     conv.n = channels;
@@ -29,8 +31,8 @@ void Engine::head(int task, std::span<float> out) {
     conv.a.height = stage.height;
     conv.a.width = stage.width;
     conv.a.zeros = zeros;
-    conv.b = w.conv[s];
-    conv.out.bias = w.conv_bias[s];
+    conv.b = w[name];
+    conv.out.bias = w[name + "_bias"];
     conv.out.activation = Epilogue::Activation::kRelu;
     conv.out.c = at<float>(stage.conv);
     conv.out.stride = row_stride(channels);
@@ -56,8 +58,8 @@ void Engine::head(int task, std::span<float> out) {
   last.a.base = in;
   last.a.stride = row_stride(channels);
   last.a.segment_k = channels;
-  last.b = w.last;
-  last.out.bias = w.last_bias;
+  last.b = w["last"];
+  last.out.bias = w["last_bias"];
   last.out.c = at<float>(plan_.last);
   last.out.stride = row_stride(outputs);
   gemm(last);

@@ -13,8 +13,10 @@ constexpr std::size_t kRouterRows = 64;  // tokens of one work item
 }  // namespace
 
 void Engine::moe(std::size_t block, int task) {
-  const Block& w = blocks_[block];
-  layer_norm(at<float>(plan_.x), tokens_, w.norm2_weight, w.norm2_bias, at<float>(plan_.blocks[block].mlp_in));
+  {
+    const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
+    layer_norm(at<float>(plan_.x), tokens_, w["norm_weight"], w["norm_bias"], at<float>(plan_.blocks[block].mlp_in));
+  }
   route(block, task);
   if (!routing_.empty()) keep_routing(block);
   switch (schedule_) {
@@ -31,7 +33,7 @@ void Engine::moe(std::size_t block, int task) {
 }
 
 void Engine::route(std::size_t block, int task) {
-  const Block& w = blocks_[block];
+  const WeightStore::Held w = store_.hold(sections_.blocks[block].router[static_cast<std::size_t>(task)]);
   const FramePlan::Block& plan = plan_.blocks[block];
   const ExpertWindow window = expert_window(config_, task);
   const auto experts = static_cast<std::size_t>(window.count);
@@ -45,8 +47,8 @@ void Engine::route(std::size_t block, int task) {
   g.a.base = at<float>(plan.mlp_in);
   g.a.stride = stride_;
   g.a.segment_k = dim_;
-  g.b = w.gate[static_cast<std::size_t>(task)];
-  g.out.bias = w.gate_bias[static_cast<std::size_t>(task)];
+  g.b = w["gate"];
+  g.out.bias = w["gate_bias"];
   g.out.c = logits;
   g.out.stride = stride;
   gemm(g);
@@ -79,7 +81,7 @@ void Engine::keep_routing(std::size_t block) {
 }
 
 void Engine::experts_in_order(std::size_t block, int task) {
-  const Block& w = blocks_[block];
+  const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
   const FramePlan::Block& plan = plan_.blocks[block];
   const ExpertWindow window = expert_window(config_, task);
   const TokenQueues queues{at<std::int32_t>(plan.queue_tokens), at<float>(plan.queue_weights),
@@ -103,13 +105,13 @@ void Engine::experts_in_order(std::size_t block, int task) {
     out.stride = stride_;
     out.index = queues.tokens + begin;
     out.scale = queues.weights + begin;
-    mlp(w.experts[static_cast<std::size_t>(window.first) + static_cast<std::size_t>(e)], rows, in,
-        model_.expert_hidden(), at<float>(plan.hidden), out);
+    const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(window.first + e)]);
+    mlp(mlp_part(w), rows, in, model_.expert_hidden(), at<float>(plan.hidden), out);
   }
 }
 
 void Engine::tokens_in_order(std::size_t block) {
-  const Block& w = blocks_[block];
+  const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
   const FramePlan::Block& plan = plan_.blocks[block];
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
   const auto hidden = static_cast<std::size_t>(model_.expert_hidden());
@@ -129,7 +131,8 @@ void Engine::tokens_in_order(std::size_t block) {
       }
       done = expert;
       if (weights[next] == 0.0F) continue;
-      const Mlp& mlp = w.experts[static_cast<std::size_t>(expert)];
+      const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(expert)]);
+      const Mlp mlp = mlp_part(w);
       Gemm fc1;
       fc1.m = 1;
       fc1.n = hidden;
@@ -157,7 +160,7 @@ void Engine::tokens_in_order(std::size_t block) {
 }
 
 void Engine::experts_dense(std::size_t block, int task) {
-  const Block& w = blocks_[block];
+  const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
   const FramePlan::Block& plan = plan_.blocks[block];
   const ExpertWindow window = expert_window(config_, task);
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
@@ -181,7 +184,8 @@ void Engine::experts_dense(std::size_t block, int task) {
     out.stride = stride_;
     out.index = every;
     out.scale = scale;
-    mlp(w.experts[static_cast<std::size_t>(e)], tokens_, in, model_.expert_hidden(), at<float>(plan.hidden), out);
+    const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(e)]);
+    mlp(mlp_part(w), tokens_, in, model_.expert_hidden(), at<float>(plan.hidden), out);
   }
 }
 
