@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/network.h"
 
@@ -24,7 +25,14 @@ struct LoadedModel {
 /// Reads config and tensors; every missing, unexpected or misshapen tensor is listed in one Error.
 LoadedModel load_model(const std::filesystem::path& path);
 
-/// Copies tensors into an existing network; the same strictness.
-void load_weights(NetworkImpl& network, const std::filesystem::path& path);
+struct StartReport {
+  int loaded = 0;                  ///< tensors taken from the file
+  std::vector<std::string> fresh;  ///< the network's tensors that keep their initial values
+};
+/// Starts `network` (of `config`) from another model's weights, for training on other tasks, classes or image sizes.
+/// Heads and routers are matched by task name; one that the file lacks or has in another shape keeps its initial
+/// values, the position embedding is resized. Any other difference of the backbone is listed in one Error, and nothing
+/// has changed then.
+StartReport start_from(NetworkImpl& network, const Config& config, const std::filesystem::path& path);
 
 }  // namespace m3vit

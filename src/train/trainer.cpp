@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "core/atomic_file.h"
 #include "core/config_yaml.h"
@@ -135,7 +136,7 @@ class Trainer {
     }
     torch::manual_seed(static_cast<std::uint64_t>(config_.train.seed));
     network_ = make_network(config_);
-    if (!config_.train.init.empty()) load_weights(*network_, config_.train.init);
+    if (!config_.train.init.empty()) start_from_file();
     network_->to(device_);
     if (config_.train.ema > 0) ema_.emplace(*network_, config_.train.ema);
     optimizer_ = make_optimizer(*network_, config_.train);
@@ -173,6 +174,17 @@ class Trainer {
   Ema* ema() { return ema_ ? &*ema_ : nullptr; }
   fs::path last() const { return options_.run / "last.safetensors"; }
   fs::path last_state() const { return options_.run / "last.optim"; }
+
+  void start_from_file() {
+    const StartReport report = start_from(*network_, config_, config_.train.init);
+    if (report.fresh.empty()) return;
+    std::set<std::string> parts;  // "decoders.semseg", "backbone.blocks.1.mlp.gate.0"
+    for (const std::string& name : report.fresh) {
+      parts.insert(name.substr(0, name.starts_with("decoders.") ? name.find('.', 9) : name.rfind('.')));
+    }
+    warnings_.push_back(fmt::format("train.init {}: {} tensors loaded; not in it, or of another shape, and so new: {}",
+                                    config_.train.init, report.loaded, fmt::join(parts, ", ")));
+  }
 
   void resume() {
     if (!fs::exists(last_state())) {

@@ -9,12 +9,14 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "core/version.h"
+#include "model/import.h"
 #include "model/model_testing.h"
 
 namespace m3vit {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
 using testing_model::small_config;
@@ -81,23 +83,91 @@ TEST(ModelFile, OfSixteenBitFloatsIsConverted) {
   }
 }
 
-TEST(ModelFile, ListsEveryTensorThatDoesNotFitAndChangesNothing) {
+TEST(ModelFile, ListsEveryTensorThatDoesNotFit) {
   const TemporaryFolder folder;
-  const auto network = make_network(small_config());
-  const auto path = write_as(folder / "bad.safetensors", *make_network(small_config()), {}, torch::kFloat, Dtype::kF32,
-                             [](auto& tensors) {
-                               tensors.erase("backbone.cls_token");
-                               tensors.erase("decoders.depth.norm.bias");
-                               tensors["backbone.head.weight"] = torch::zeros({2});
-                               tensors["backbone.pos_embed"] = torch::zeros({1, 3, 16});
-                             });
-  const torch::Tensor before = named_tensors(*network).at("decoders.semseg.conv_0.weight").clone();
-  EXPECT_THAT(message_of([&] { load_weights(*network, path); }),
+  const Config config = small_config();
+  const auto edit = [](auto& tensors) {
+    tensors.erase("backbone.cls_token");
+    tensors.erase("decoders.depth.norm.bias");
+    tensors["backbone.head.weight"] = torch::zeros({2});
+    tensors["backbone.pos_embed"] = torch::zeros({1, 3, 16});
+  };
+  const auto path = write_as(folder / "bad.safetensors", *make_network(config), {{"config", to_json(config).dump()}},
+                             torch::kFloat, Dtype::kF32, edit);
+  EXPECT_THAT(message_of([&] { load_model(path); }),
               AllOf(HasSubstr("bad.safetensors"), HasSubstr("4 differences"), HasSubstr("missing backbone.cls_token"),
                     HasSubstr("missing decoders.depth.norm.bias"), HasSubstr("unexpected backbone.head.weight"),
                     HasSubstr("backbone.pos_embed has shape [1, 3, 16], want [1, 25, 16]")));
-  EXPECT_TRUE(named_tensors(*network).at("decoders.semseg.conv_0.weight").equal(before));
-  EXPECT_THAT(message_of([&] { load_model(path); }), AllOf(HasSubstr("config"), HasSubstr("m3vit import")));
+  const auto bare = write_as(folder / "bare.safetensors", *make_network(config), {}, torch::kFloat, Dtype::kF32);
+  EXPECT_THAT(message_of([&] { load_model(bare); }), AllOf(HasSubstr("config"), HasSubstr("m3vit import")));
+}
+
+TEST(Start, FromTheSameModelTakesEveryTensor) {
+  const TemporaryFolder folder;
+  const Config config = small_config();
+  torch::manual_seed(1);
+  const auto source = make_network(config);
+  save_model(folder / "m.safetensors", *source, config, {});
+  const auto network = make_network(config);
+  const StartReport report = start_from(*network, config, folder / "m.safetensors");
+  EXPECT_TRUE(report.fresh.empty());
+  const auto got = named_tensors(*network);
+  EXPECT_EQ(report.loaded, static_cast<int>(got.size()));
+  for (const auto& [name, tensor] : named_tensors(*source)) EXPECT_TRUE(got.at(name).equal(tensor)) << name;
+}
+
+TEST(Start, MatchesRoutersAndHeadsByTaskKeepsNewOnesAndResizesPositions) {
+  const TemporaryFolder folder;
+  Config old_config = small_config();
+  old_config.tasks = {{.name = "semseg", .outputs = 7}, {.name = "depth", .outputs = 1}};
+  torch::manual_seed(2);
+  const auto source = make_network(old_config);
+  save_model(folder / "m.safetensors", *source, old_config, {});
+
+  Config config = old_config;
+  config.tasks = {{.name = "normals", .outputs = 3},
+                  {.name = "depth", .outputs = 1},
+                  {.name = "semseg", .outputs = 5}};  // other classes
+  config.model.image_size = {old_config.model.height() * 2, old_config.model.width()};
+  const auto network = make_network(config);
+  std::map<std::string, torch::Tensor> before;
+  for (const auto& [name, tensor] : named_tensors(*network)) before[name] = tensor.clone();
+  const StartReport report = start_from(*network, config, folder / "m.safetensors");
+
+  const auto from = named_tensors(*source), got = named_tensors(*network);
+  const std::string gate = "backbone.blocks.1.mlp.gate.";
+  EXPECT_TRUE(got.at(gate + "1.w_gate").equal(from.at(gate + "1.w_gate")));  // depth
+  EXPECT_TRUE(got.at(gate + "2.w_gate").equal(from.at(gate + "0.w_gate")));  // semseg
+  EXPECT_TRUE(got.at(gate + "0.w_gate").equal(before.at(gate + "0.w_gate")));
+  EXPECT_TRUE(got.at("decoders.depth.conv_0.weight").equal(from.at("decoders.depth.conv_0.weight")));
+  EXPECT_TRUE(got.at("decoders.normals.conv_0.weight").equal(before.at("decoders.normals.conv_0.weight")));
+  EXPECT_TRUE(got.at("decoders.semseg.conv_0.weight").equal(from.at("decoders.semseg.conv_0.weight")));
+  const std::string last = "decoders.semseg.conv_" + std::to_string(config.model.head.stages) + ".weight";
+  EXPECT_TRUE(got.at(last).equal(before.at(last)));
+  EXPECT_THAT(report.fresh, Contains(last));
+  EXPECT_THAT(report.fresh, Contains(gate + "0.w_gate"));
+  EXPECT_THAT(report.fresh, Not(Contains(gate + "1.w_gate")));
+  EXPECT_TRUE(
+      got.at("backbone.pos_embed")
+          .equal(resize_pos_embed(from.at("backbone.pos_embed"), config.model.grid_h(), config.model.grid_w(), false)));
+}
+
+TEST(Start, FromAnotherBackboneIsRefusedAndChangesNothing) {
+  const TemporaryFolder folder;
+  const Config config = small_config();
+  const auto edit = [](auto& tensors) {
+    tensors["backbone.blocks.0.attn.proj.weight"] = torch::zeros({3, 3});
+    tensors["backbone.blocks.9.attn.proj.weight"] = torch::zeros({16, 16});
+  };
+  const auto path = write_as(folder / "other.safetensors", *make_network(config), {{"config", to_json(config).dump()}},
+                             torch::kFloat, Dtype::kF32, edit);
+  const auto network = make_network(config);
+  std::map<std::string, torch::Tensor> before;
+  for (const auto& [name, tensor] : named_tensors(*network)) before[name] = tensor.clone();
+  EXPECT_THAT(message_of([&] { start_from(*network, config, path); }),
+              AllOf(HasSubstr("2 differences"), HasSubstr("backbone.blocks.0.attn.proj.weight has shape [3, 3]"),
+                    HasSubstr("no place for backbone.blocks.9.attn.proj.weight")));
+  for (const auto& [name, tensor] : named_tensors(*network)) EXPECT_TRUE(tensor.equal(before.at(name))) << name;
 }
 
 TEST(NamedTensors, AreParametersAndStatisticsWithoutCounters) {
