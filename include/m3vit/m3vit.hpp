@@ -55,6 +55,22 @@ struct SessionOptions {
   MoeSchedule schedule = MoeSchedule::kExpertOrder;
   std::string isa{};          ///< "": best here; else a name of isas(), or an error
   bool keep_routing = false;  ///< fill Session::routing()
+  /// Keep what does not depend on the task while several tasks run on one frame: they share it, for tokens · embed_dim
+  /// floats more in the arena. Without it they run one after another, to the same bits.
+  bool share_prefix = false;
+  bool keep_times = false;  ///< fill Session::times()
+};
+
+/// Seconds of the last run by part of the network; their sum is the run but for checks and copies.
+struct PhaseTimes {
+  double input = 0;      ///< normalising the picture
+  double embed = 0;      ///< patches and positions
+  double attention = 0;  ///< with its norm and projections
+  double dense_mlp = 0;  ///< with its norm
+  double router = 0;     ///< norm, gate, softmax, top_k, queues
+  double experts = 0;    ///< the chosen experts, gathered and scattered
+  double head = 0;
+  double total() const { return input + embed + attention + dense_mlp + router + experts + head; }
 };
 
 /// Bytes by plan. `arena` is everything a run writes; it is allocated by Model::session and never grows.
@@ -77,8 +93,16 @@ class Session {
   /// The same from normalised planes [3, height, width].
   void run(std::string_view task, std::span<const float> planes, std::span<float> out);
 
-  /// Of the last run, one map a MoE layer; empty without SessionOptions::keep_routing.
+  /// Several tasks of one frame, in this order: outs[i] receives tasks[i]'s raw output, the same bits as alone. With
+  /// SessionOptions::share_prefix everything before the first router is computed once.
+  void run(std::span<const std::string_view> tasks, const RgbView& image, std::span<const std::span<float>> outs);
+  void run(std::span<const std::string_view> tasks, std::span<const float> planes,
+           std::span<const std::span<float>> outs);
+
+  /// Of the last run (its last task), one map a MoE layer; empty without SessionOptions::keep_routing.
   const std::vector<RoutingMap>& routing() const;
+  /// Of the last run, all its tasks together; zeros without SessionOptions::keep_times.
+  const PhaseTimes& times() const;
   MemoryPlan memory() const;
   std::string_view isa() const;
   int threads() const;

@@ -47,7 +47,7 @@ struct Model::Impl {
 
 struct Session::Impl {
   Impl(std::shared_ptr<const Model::Impl> m, const SessionOptions& options)
-      : model(std::move(m)), engine(model->file, options) {}
+      : model(std::move(m)), engine(model->file, options), indices(model->tasks.size()) {}
 
   /// Checks the output span; returns the task's index in the configuration.
   int check(std::string_view task, std::span<float> out) const {
@@ -55,6 +55,30 @@ struct Session::Impl {
     const std::size_t wanted = static_cast<std::size_t>(model->tasks[index].channels) * model->pixels();
     if (out.size() != wanted) fail("output of " + std::string(task), wanted, out.size());
     return model->file.tasks()[index];
+  }
+  void check(const RgbView& image) const {
+    const ModelConfig& m = model->file.config().model;
+    if (image.data != nullptr && image.height == m.height() && image.width == m.width()) return;
+    throw Error{{.where = model->file.where(),
+                 .field = "image",
+                 .wanted = std::to_string(m.height()) + " × " + std::to_string(m.width()) + " RGB",
+                 .found = image.data == nullptr ? std::string("no pixels")
+                                                : std::to_string(image.height) + " × " + std::to_string(image.width),
+                 .hint = "resize it first"}};
+  }
+  void check(std::span<const float> planes) const {
+    if (planes.size() != 3 * model->pixels()) fail("input planes", 3 * model->pixels(), planes.size());
+  }
+  /// The same for several tasks. The span lives until the next call.
+  std::span<const int> check(std::span<const std::string_view> tasks, std::span<const std::span<float>> outs) {
+    if (tasks.empty() || tasks.size() != outs.size() || tasks.size() > indices.size()) {
+      throw Error{{.where = model->file.where(),
+                   .field = "tasks",
+                   .wanted = "1 … " + std::to_string(indices.size()) + " tasks and an output for each",
+                   .found = std::to_string(tasks.size()) + " tasks, " + std::to_string(outs.size()) + " outputs"}};
+    }
+    for (std::size_t i = 0; i < tasks.size(); ++i) indices[i] = check(tasks[i], outs[i]);
+    return std::span(indices).first(tasks.size());
   }
   [[noreturn]] void fail(std::string field, std::size_t wanted, std::size_t found) const {
     throw Error{{.where = model->file.where(),
@@ -65,6 +89,7 @@ struct Session::Impl {
 
   std::shared_ptr<const Model::Impl> model;
   Engine engine;
+  std::vector<int> indices;  ///< room for one of each task
 };
 
 Model::Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -100,25 +125,29 @@ Session::~Session() = default;
 
 void Session::run(std::string_view task, const RgbView& image, std::span<float> out) {
   const int index = impl_->check(task, out);
-  const ModelConfig& m = impl_->model->file.config().model;
-  if (image.data == nullptr || image.height != m.height() || image.width != m.width()) {
-    throw Error{{.where = impl_->model->file.where(),
-                 .field = "image",
-                 .wanted = std::to_string(m.height()) + " × " + std::to_string(m.width()) + " RGB",
-                 .found = image.data == nullptr ? std::string("no pixels")
-                                                : std::to_string(image.height) + " × " + std::to_string(image.width),
-                 .hint = "resize it first"}};
-  }
+  impl_->check(image);
   impl_->engine.run(index, image, out);
 }
 
 void Session::run(std::string_view task, std::span<const float> planes, std::span<float> out) {
   const int index = impl_->check(task, out);
-  if (planes.size() != 3 * impl_->model->pixels())
-    impl_->fail("input planes", 3 * impl_->model->pixels(), planes.size());
+  impl_->check(planes);
   impl_->engine.run(index, planes, out);
 }
 
+void Session::run(std::span<const std::string_view> tasks, const RgbView& image,
+                  std::span<const std::span<float>> outs) {
+  impl_->check(image);
+  impl_->engine.run(impl_->check(tasks, outs), image, outs);
+}
+
+void Session::run(std::span<const std::string_view> tasks, std::span<const float> planes,
+                  std::span<const std::span<float>> outs) {
+  impl_->check(planes);
+  impl_->engine.run(impl_->check(tasks, outs), planes, outs);
+}
+
+const PhaseTimes& Session::times() const { return impl_->engine.times(); }
 const std::vector<RoutingMap>& Session::routing() const { return impl_->engine.routing(); }
 MemoryPlan Session::memory() const { return {impl_->engine.arena_bytes(), impl_->model->file.bytes()}; }
 std::string_view Session::isa() const { return impl_->engine.isa().name; }

@@ -49,11 +49,14 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       dim_(size(model_.embed_dim)),
       tokens_(size(model_.tokens())),
       stride_(row_stride(dim_)),
-      plan_(config_, file.tasks(), resolve_threads(options.threads)),
+      plan_(config_, file.tasks(), resolve_threads(options.threads), options.share_prefix),
       arena_(allocate(plan_.planner.arena_bytes())),
       team_(resolve_threads(options.threads)),
       sections_(config_, file.tasks()),
-      store_(file) {
+      store_(file),
+      shared_blocks_(size(first_task_block(config_))),
+      share_prefix_(options.share_prefix),
+      keep_times_(options.keep_times) {
   const FramePlan::Stage& last = plan_.stages.back();
   double_y_ = ResampleAxis(last.height, 2 * last.height);
   double_x_ = ResampleAxis(last.width, 2 * last.width);
@@ -73,6 +76,36 @@ Engine::Mlp Engine::mlp_part(const WeightStore::Held& section) {
 }
 
 void Engine::run(int task, const RgbView& image, std::span<float> out) {
+  times_ = {};
+  forward(task, normalise(image), out);
+}
+
+void Engine::run(int task, std::span<const float> planes, std::span<float> out) {
+  times_ = {};
+  forward(task, planes.data(), out);
+}
+
+void Engine::run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs) {
+  times_ = {};
+  if (share_prefix_) {
+    forward(tasks, normalise(image), outs);
+    return;
+  }
+  // The planes' place in the arena is another buffer's by the time a run ends.
+  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], normalise(image), outs[i]);
+}
+
+void Engine::run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs) {
+  times_ = {};
+  if (share_prefix_) {
+    forward(tasks, planes.data(), outs);
+    return;
+  }
+  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], planes.data(), outs[i]);
+}
+
+const float* Engine::normalise(const RgbView& image) {
+  const Timed timed(timer(&PhaseTimes::input));
   float* planes = at<float>(plan_.planes);
   const auto width = size(image.width);
   const std::size_t pixels = size(image.height) * width;
@@ -87,22 +120,53 @@ void Engine::run(int task, const RgbView& image, std::span<float> out) {
       }
     }
   });
-  forward(task, planes, out);
+  return planes;
 }
 
-void Engine::run(int task, std::span<const float> planes, std::span<float> out) { forward(task, planes.data(), out); }
-
 void Engine::forward(int task, const float* planes, std::span<float> out) {
-  embed(planes);
-  for (std::size_t b = 0; b < sections_.blocks.size(); ++b) {
-    attention(b);
-    if (model_.is_moe(static_cast<int>(b))) {
-      moe(b, task);
-    } else {
-      dense_mlp(b);
-    }
+  prefix(task, planes);
+  suffix(task, out);
+}
+
+void Engine::forward(std::span<const int> tasks, const float* planes, std::span<const std::span<float>> outs) {
+  if (tasks.empty()) return;
+  prefix(tasks[0], planes);
+  // Without later blocks nothing writes x again: no copy is kept.
+  float* kept = plan_.kept == FramePlan::kNone ? nullptr : at<float>(plan_.kept);
+  const std::size_t floats = tokens_ * stride_;
+  float* x = at<float>(plan_.x);
+  if (kept != nullptr) std::copy_n(x, floats, kept);
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    if (kept != nullptr && i > 0) std::copy_n(kept, floats, x);
+    suffix(tasks[i], outs[i]);
   }
+}
+
+void Engine::prefix(int task, const float* planes) {
+  embed(planes);
+  for (std::size_t b = 0; b < shared_blocks_; ++b) {
+    attention(b);
+    second_half(b, task);
+  }
+  if (shared_blocks_ < sections_.blocks.size())
+    attention(shared_blocks_);  // its router is the first to ask for the task
+}
+
+void Engine::suffix(int task, std::span<float> out) {
+  for (std::size_t b = shared_blocks_; b < sections_.blocks.size(); ++b) {
+    if (b > shared_blocks_) attention(b);
+    second_half(b, task);
+  }
+  const Timed timed(timer(&PhaseTimes::head));
   head(task, out);
+}
+
+void Engine::second_half(std::size_t block, int task) {
+  if (model_.is_moe(static_cast<int>(block))) {
+    moe(block, task);
+  } else {
+    dense_mlp(block);
+  }
 }
 
 void Engine::gemm(const Gemm& g) {
@@ -130,6 +194,7 @@ void Engine::layer_norm(const float* x, std::size_t rows, const float* weight, c
 }
 
 void Engine::embed(const float* planes) {
+  const Timed timed(timer(&PhaseTimes::embed));
   const WeightStore::Held w = store_.hold(sections_.embed);
   const float* position = w["position"];
   float* x = at<float>(plan_.x);
@@ -154,6 +219,7 @@ void Engine::embed(const float* planes) {
 }
 
 void Engine::attention(std::size_t block) {
+  const Timed timed(timer(&PhaseTimes::attention));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].attn);
   const FramePlan::Block& plan = plan_.blocks[block];
   float* x = at<float>(plan_.x);
@@ -233,6 +299,7 @@ void Engine::mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int 
 }
 
 void Engine::dense_mlp(std::size_t block) {
+  const Timed timed(timer(&PhaseTimes::dense_mlp));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
   const FramePlan::Block& plan = plan_.blocks[block];
   float* x = at<float>(plan_.x);

@@ -1,6 +1,7 @@
 #pragma once
 /// One session's frame: a plan, an arena, a team, a kernel table, and the steps that turn planes into a task's raw
 /// output. Nothing is allocated after the constructor. docs/architecture.md, "The runtime", has the picture.
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -29,8 +30,12 @@ class Engine {
   /// `task` indexes config.tasks and must be in the file. Sizes are the caller's duty.
   void run(int task, const RgbView& image, std::span<float> out);
   void run(int task, std::span<const float> planes, std::span<float> out);
+  /// Several tasks of one frame; outs[i] is tasks[i]'s.
+  void run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs);
+  void run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs);
 
   const std::vector<RoutingMap>& routing() const { return routing_; }
+  const PhaseTimes& times() const { return times_; }
   std::size_t arena_bytes() const { return plan_.planner.arena_bytes(); }
   const Isa& isa() const { return isa_; }
   int threads() const { return team_.threads(); }
@@ -42,7 +47,15 @@ class Engine {
   };
   static Mlp mlp_part(const WeightStore::Held& section);
 
+  /// The picture as planes in the arena.
+  const float* normalise(const RgbView& image);
   void forward(int task, const float* planes, std::span<float> out);
+  void forward(std::span<const int> tasks, const float* planes, std::span<const std::span<float>> outs);
+  /// What no task changes: `task` only names which copy of a shared router is read.
+  void prefix(int task, const float* planes);
+  /// The blocks after it, and the head.
+  void suffix(int task, std::span<float> out);
+  void second_half(std::size_t block, int task);
   void embed(const float* planes);
   void attention(std::size_t block);
   void dense_mlp(std::size_t block);
@@ -59,6 +72,10 @@ class Engine {
   /// fc1 + GELU + fc2 of `rows` rows; `out` is fc2's epilogue without its bias.
   void mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int hidden, float* hidden_rows, Epilogue out);
   void layer_norm(const float* x, std::size_t rows, const float* weight, const float* bias, float* y);
+
+  /// Adds the time until its end to `slot`; does nothing for null.
+  class Timed;
+  double* timer(double PhaseTimes::*part) { return keep_times_ ? &(times_.*part) : nullptr; }
 
   template <class T>
   T* at(std::size_t buffer) {
@@ -83,6 +100,25 @@ class Engine {
   WeightStore store_;
   ResampleAxis double_y_, double_x_, final_y_, final_x_;
   std::vector<RoutingMap> routing_;
+  std::size_t shared_blocks_;  ///< blocks before the first one that depends on the task
+  bool share_prefix_, keep_times_;
+  PhaseTimes times_;
+};
+
+class Engine::Timed {
+ public:
+  explicit Timed(double* slot) : slot_(slot) {
+    if (slot_ != nullptr) begin_ = std::chrono::steady_clock::now();
+  }
+  ~Timed() {
+    if (slot_ != nullptr) *slot_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+
+ private:
+  double* slot_;
+  std::chrono::steady_clock::time_point begin_;
 };
 
 }  // namespace m3vit

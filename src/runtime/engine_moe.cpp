@@ -14,11 +14,15 @@ constexpr std::size_t kRouterRows = 64;  // tokens of one work item
 
 void Engine::moe(std::size_t block, int task) {
   {
-    const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
-    layer_norm(at<float>(plan_.x), tokens_, w["norm_weight"], w["norm_bias"], at<float>(plan_.blocks[block].mlp_in));
+    const Timed timed(timer(&PhaseTimes::router));
+    {
+      const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
+      layer_norm(at<float>(plan_.x), tokens_, w["norm_weight"], w["norm_bias"], at<float>(plan_.blocks[block].mlp_in));
+    }
+    route(block, task);
   }
-  route(block, task);
   if (!routing_.empty()) keep_routing(block);
+  const Timed timed(timer(&PhaseTimes::experts));
   switch (schedule_) {
     case MoeSchedule::kExpertOrder:
       experts_in_order(block, task);

@@ -21,7 +21,7 @@ std::size_t floats(std::size_t rows, std::size_t columns) { return rows * row_st
 
 }  // namespace
 
-FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int threads) {
+FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int threads, bool share_prefix) {
   const ModelConfig& m = config.model;
   const std::size_t tokens = size(m.tokens());
   const std::size_t dim = size(m.embed_dim);
@@ -29,7 +29,13 @@ FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int th
   const int head = kFirstBlock + kStepsPerBlock * m.depth;
 
   planes = planner.add("input", 3 * size(m.height()) * size(m.width()) * sizeof(float), kInput, kEmbed);
-  x = planner.add("x", floats(tokens, dim), kEmbed, head);
+  const int end = head + 1 + 2 * m.head.stages + 2;
+  const int shared = first_task_block(config);
+  x = planner.add("x", floats(tokens, dim), kEmbed, share_prefix && shared == m.depth ? end : head);
+  if (share_prefix && shared < m.depth) {
+    kept =
+        planner.add("x before the first router", floats(tokens, dim), kFirstBlock + kStepsPerBlock * shared + 2, end);
+  }
 
   std::size_t window = 0;
   if (m.moe) {
@@ -68,7 +74,6 @@ FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int th
   const std::size_t channels = size(m.head.channels);
   int outputs = 0;
   for (const int t : tasks) outputs = std::max(outputs, task_outputs(config.tasks[size(t)], "memory plan"));
-  const int end = head + 1 + 2 * m.head.stages + 2;
   features = planner.add("head.norm", floats(size(m.grid_h() * m.grid_w()), dim), step, step + 1);
   zeros = planner.add("head.border", std::max(dim, channels) * sizeof(float), step, end);
   ++step;

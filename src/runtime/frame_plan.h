@@ -32,12 +32,13 @@ struct FramePlan {
     std::size_t up = kNone;    ///< [4 · height · width, channels]; none after the last stage
   };
 
-  /// `tasks`: indices into config.tasks.
-  FramePlan(const Config& config, const std::vector<int>& tasks, int threads);
+  /// `tasks`: indices into config.tasks. `share_prefix`: x before the first router outlives a task.
+  FramePlan(const Config& config, const std::vector<int>& tasks, int threads, bool share_prefix = false);
 
   Planner planner;
   std::size_t planes = kNone;  ///< [3, H, W] normalised input
   std::size_t x = kNone;       ///< [T, D] the residual stream
+  std::size_t kept = kNone;    ///< its copy before the first router; only with share_prefix, and where one follows
   std::vector<Block> blocks;
   std::size_t features = kNone;  ///< [N, D] the head's normed tokens, without CLS
   std::size_t zeros = kNone;     ///< border of the convolutions

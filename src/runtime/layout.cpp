@@ -1,5 +1,6 @@
 #include "runtime/layout.h"
 
+#include <algorithm>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -49,6 +50,12 @@ ExpertWindow expert_window(const Config& config, int task) {
   const MoeConfig& moe = *config.model.moe;
   if (moe.experts_per_task == 0) return {0, moe.num_experts};
   return {task * moe.experts_per_task, moe.experts_per_task};
+}
+
+int first_task_block(const Config& config) {
+  const ModelConfig& m = config.model;
+  const bool one_router = m.moe && m.moe->gate == Gate::kShared && m.moe->experts_per_task == 0;
+  return one_router ? m.depth : std::min(m.first_moe_block(), m.depth);
 }
 
 std::vector<int> reachable_experts(const Config& config, const std::vector<int>& tasks) {

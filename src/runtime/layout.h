@@ -31,6 +31,8 @@ struct ExpertWindow {
   int first = 0, count = 0;
 };
 ExpertWindow expert_window(const Config& config, int task);
+/// The first block whose result depends on the task; depth when none does (dense, or one router for all tasks).
+int first_task_block(const Config& config);
 /// Experts any of `tasks` may choose: ascending, without doubles.
 std::vector<int> reachable_experts(const Config& config, const std::vector<int>& tasks);
 
