@@ -30,6 +30,7 @@ HWY_AFTER_NAMESPACE();
 #include <string>
 
 #include "core/error.h"
+#include "runtime/kernels/cpu.h"
 
 namespace m3vit {
 namespace {
@@ -61,11 +62,10 @@ std::vector<Isa> detect() {
     {HWY_SCALAR, {"scalar", N_SCALAR::GetKernels()}},
 #endif
   };
-  const std::int64_t here = hwy::SupportedTargets();
+  const std::int64_t here = runnable_targets();
   std::vector<Isa> usable;
   for (const Entry& e : built) {
-    // The static target is what the compiler was told this build may assume.
-    if ((e.target & (here | HWY_STATIC_TARGET)) != 0) usable.push_back(e.isa);
+    if ((e.target & here) != 0) usable.push_back(e.isa);
   }
   return usable;
 }

@@ -1,0 +1,52 @@
+#include "runtime/kernels/cpu.h"
+
+#include <hwy/detect_targets.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+
+namespace m3vit {
+
+#if defined(__x86_64__) || defined(__i386__)
+
+namespace {
+
+// Not among the names that clang's __builtin_cpu_supports knows.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+}  // namespace
+
+// Each target asks for what Highway's HWY_TARGET_STR_* lets the compiler use in it; __builtin_cpu_supports also asks
+// whether the system saves the registers (XGETBV).
+std::int64_t runnable_targets() {
+  std::int64_t targets = HWY_SCALAR | HWY_EMU128 | HWY_STATIC_TARGET;
+  __builtin_cpu_init();
+  const bool sse4 = __builtin_cpu_supports("ssse3") != 0 && __builtin_cpu_supports("sse4.1") != 0 &&
+                    __builtin_cpu_supports("sse4.2") != 0 && __builtin_cpu_supports("pclmul") != 0 &&
+                    __builtin_cpu_supports("aes") != 0;
+  if (!sse4) return targets;
+  targets |= HWY_SSE4;
+  const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("bmi") != 0 &&
+                    __builtin_cpu_supports("bmi2") != 0 && __builtin_cpu_supports("fma") != 0 && has_f16c();
+  if (!avx2) return targets;
+  targets |= HWY_AVX2;
+  const bool avx3 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+                    __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512bw") != 0;
+  if (avx3) targets |= HWY_AVX3;
+  return targets;
+}
+
+#else
+
+std::int64_t runnable_targets() { return HWY_SCALAR | HWY_EMU128 | HWY_STATIC_TARGET; }
+
+#endif
+
+}  // namespace m3vit

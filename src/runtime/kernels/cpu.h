@@ -1,0 +1,12 @@
+#pragma once
+/// What this CPU, and the system it runs under, can execute. Asked here and not of Highway's library, so that Highway
+/// is a library of headers only: the runtime then has nothing to link or to cross-build.
+#include <cstdint>
+
+namespace m3vit {
+
+/// Highway's targets (HWY_SSE4, HWY_AVX2, HWY_AVX3; HWY_SCALAR and HWY_EMU128 always), as a bit set. Beyond x86: what
+/// the compiler was told to assume.
+std::int64_t runnable_targets();
+
+}  // namespace m3vit
