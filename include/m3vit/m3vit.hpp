@@ -127,7 +127,7 @@ class Model {
   const std::vector<TaskInfo>& tasks() const;
   /// channels · height · width of the task's raw output.
   std::size_t output_size(std::string_view task) const;
-  std::string_view dtype() const;   ///< "f32"
+  std::string_view dtype() const;   ///< "f32", "bf16" or "int8"; single layers may differ
   std::string_view config() const;  ///< the resolved configuration, JSON
 
   /// Checks every section's checksum (once a model), plans and allocates.

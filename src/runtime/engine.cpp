@@ -49,14 +49,17 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       dim_(size(model_.embed_dim)),
       tokens_(size(model_.tokens())),
       stride_(row_stride(dim_)),
-      plan_(config_, file.tasks(), resolve_threads(options.threads), options.share_prefix),
+      plan_(config_, file.packing(), resolve_threads(options.threads), options.share_prefix),
       arena_(allocate(plan_.planner.arena_bytes())),
       team_(resolve_threads(options.threads)),
-      sections_(config_, file.tasks()),
+      sections_(config_, file.packing()),
       store_(file),
       shared_blocks_(size(first_task_block(config_))),
       share_prefix_(options.share_prefix),
       keep_times_(options.keep_times) {
+  if (file.packing().dtype != Precision::kF32 || !file.packing().layers.empty() || !file.packing().pruned.empty()) {
+    throw Error{{.where = file.where(), .field = "dtype", .wanted = "f32", .found = std::string(file.dtype())}};
+  }
   const FramePlan::Stage& last = plan_.stages.back();
   double_y_ = ResampleAxis(last.height, 2 * last.height);
   double_x_ = ResampleAxis(last.width, 2 * last.width);

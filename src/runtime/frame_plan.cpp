@@ -4,7 +4,6 @@
 #include <string>
 
 #include "runtime/kernels/kernels.h"
-#include "runtime/layout.h"
 
 namespace m3vit {
 namespace {
@@ -21,7 +20,7 @@ std::size_t floats(std::size_t rows, std::size_t columns) { return rows * row_st
 
 }  // namespace
 
-FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int threads, bool share_prefix) {
+FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix) {
   const ModelConfig& m = config.model;
   const std::size_t tokens = size(m.tokens());
   const std::size_t dim = size(m.embed_dim);
@@ -39,7 +38,7 @@ FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int th
 
   std::size_t window = 0;
   if (m.moe) {
-    for (const int t : tasks) window = std::max(window, size(expert_window(config, t).count));
+    for (const int t : packing.tasks) window = std::max(window, size(expert_window(config, t).count));
   }
   for (int i = 0; i < m.depth; ++i) {
     const std::string name = "blocks." + std::to_string(i) + ".";
@@ -73,7 +72,7 @@ FramePlan::FramePlan(const Config& config, const std::vector<int>& tasks, int th
   int step = head;
   const std::size_t channels = size(m.head.channels);
   int outputs = 0;
-  for (const int t : tasks) outputs = std::max(outputs, task_outputs(config.tasks[size(t)], "memory plan"));
+  for (const int t : packing.tasks) outputs = std::max(outputs, task_outputs(config.tasks[size(t)], "memory plan"));
   features = planner.add("head.norm", floats(size(m.grid_h() * m.grid_w()), dim), step, step + 1);
   zeros = planner.add("head.border", std::max(dim, channels) * sizeof(float), step, end);
   ++step;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "runtime/layout.h"
 #include "runtime/planner.h"
 
 namespace m3vit {
@@ -32,8 +33,8 @@ struct FramePlan {
     std::size_t up = kNone;    ///< [4 · height · width, channels]; none after the last stage
   };
 
-  /// `tasks`: indices into config.tasks. `share_prefix`: x before the first router outlives a task.
-  FramePlan(const Config& config, const std::vector<int>& tasks, int threads, bool share_prefix = false);
+  /// `share_prefix`: x before the first router outlives a task.
+  FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix = false);
 
   Planner planner;
   std::size_t planes = kNone;  ///< [3, H, W] normalised input

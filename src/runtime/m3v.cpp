@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -17,9 +18,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kDtype = "f32";
 // Panels of 32 columns (runtime/kernels/kernels.h): one layout that every instruction set of this build reads.
 constexpr std::string_view kTarget = "panel32";
+// Far above what a configuration may ask for (core/config_validate.cpp); check_packing knows the model's own.
+constexpr std::uint64_t kMostExperts = std::uint64_t{1} << 30U;
 constexpr const char* kDamaged = "the file is damaged or cut short: copy or export it again";
 
 std::size_t align(std::size_t n) { return (n + kM3vAlignment - 1) / kM3vAlignment * kM3vAlignment; }
@@ -78,6 +80,19 @@ class Reader {
     if (!v.is_number_unsigned() || v.get<std::uint64_t>() != wanted) {
       fail(key, std::to_string(wanted), v.dump(-1, ' ', true, json::error_handler_t::replace));
     }
+  }
+  Precision precision(const char* key) const {
+    const std::string name = text(key);
+    const std::optional<Precision> found = find_precision(name);
+    if (!found) fail(key, "f32, bf16 or int8", in_quotes(name));
+    return *found;
+  }
+  /// nullptr when there is none.
+  const json* object(const char* key) const {
+    const auto it = json_.find(key);
+    if (it == json_.end()) return nullptr;
+    if (!it->is_object()) fail(key, "an object", it->type_name());
+    return &*it;
   }
   const json& array(const char* key) const {
     const json& v = at(key);
@@ -154,7 +169,7 @@ void M3vFile::read_header(std::string_view text) {
   const Reader header(root, where_, "header");
   header.text("m3vit_version");
   producer_ = header.text("producer");
-  dtype_ = header.text("dtype", kDtype);
+  packing_.dtype = header.precision("dtype");
   header.text("target", kTarget);
   const json& config = header.at("config");
   config_ = config_from_json(config, SourceMap{.file = where_, .places = {}});
@@ -166,20 +181,22 @@ void M3vFile::read_header(std::string_view text) {
     const std::string name = task.text("name");
     const std::optional<int> index = config_.task_index(name);
     if (!index) task.fail("name", "a task of the configuration", in_quotes(name));
-    if (!tasks_.empty() && *index <= tasks_.back()) task.fail("name", "tasks in the configuration's order", name);
+    if (!packing_.tasks.empty() && *index <= packing_.tasks.back())
+      task.fail("name", "tasks in the configuration's order", name);
     const std::size_t at = static_cast<std::size_t>(*index);
     task.number_is("router", static_cast<std::uint64_t>(at));
     task.number_is("outputs", static_cast<std::uint64_t>(task_outputs(config_.tasks[at], where_)));
-    tasks_.push_back(*index);
+    packing_.tasks.push_back(*index);
   }
-  if (tasks_.empty()) header.fail("tasks", "at least one task", "none");
+  if (packing_.tasks.empty()) header.fail("tasks", "at least one task", "none");
+  read_packing(root);
 
   const json& sections = header.array("sections");
-  const std::size_t count = section_count(config_, tasks_);
+  const std::size_t count = section_count(config_, packing_);
   if (sections.size() != count) {
     header.fail("sections", std::to_string(count) + " sections", std::to_string(sections.size()));
   }
-  const std::vector<SectionLayout> layouts = section_layouts(config_, tasks_, where_);
+  const std::vector<SectionLayout> layouts = section_layouts(config_, packing_, where_);
   assert(layouts.size() == count);
   const std::size_t data = align(kM3vPrelude + text.size());
   std::size_t offset = 0;
@@ -212,6 +229,32 @@ void M3vFile::read_header(std::string_view text) {
   }
 }
 
+void M3vFile::read_packing(const nlohmann::json& root) {
+  const Reader header(root, where_, "header");
+  if (const json* layers = header.object("layers")) {
+    const Reader reader(*layers, where_, "header.layers");
+    for (const auto& [name, value] : layers->items()) packing_.layers[name] = reader.precision(name.c_str());
+  }
+  if (const json* pruned = header.object("pruned")) {
+    const Reader reader(*pruned, where_, "header.pruned");
+    for (const auto& [name, value] : pruned->items()) {
+      int block = -1;
+      const char* const end = name.data() + name.size();
+      const auto parsed = std::from_chars(name.data(), end, block);
+      if (parsed.ec != std::errc() || parsed.ptr != end || std::to_string(block) != name) {
+        reader.fail(name, "a block's number", in_quotes(name));
+      }
+      for (const json& expert : reader.array(name.c_str())) {
+        if (!expert.is_number_unsigned() || expert.get<std::uint64_t>() >= kMostExperts) {
+          reader.fail(name, "expert numbers", expert.dump(-1, ' ', true, json::error_handler_t::replace));
+        }
+        packing_.pruned[block].push_back(expert.get<int>());
+      }
+    }
+  }
+  check_packing(config_, packing_, where_);
+}
+
 const M3vSection* M3vFile::find(std::string_view name) const {
   const auto it = by_name_.find(name);
   return it == by_name_.end() ? nullptr : &sections_[it->second];
@@ -229,14 +272,14 @@ void M3vFile::verify() const {
   }
 }
 
-M3vWriter::M3vWriter(std::ostream& out, const Config& config, std::vector<int> tasks, std::string producer,
+M3vWriter::M3vWriter(std::ostream& out, const Config& config, Packing packing, std::string producer,
                      const std::string& where)
     : out_(out),
       where_(where),
       producer_(std::move(producer)),
       config_(config),
-      tasks_(std::move(tasks)),
-      layouts_(section_layouts(config_, tasks_, where)) {
+      packing_(std::move(packing)),
+      layouts_(section_layouts(config_, packing_, where)) {
   write_header();  // with checksums of 0: it keeps its length
 }
 
@@ -251,17 +294,19 @@ void M3vWriter::write_header() {
     offset = align(offset + layouts_[i].bytes);
   }
   json tasks = json::array();
-  for (const int t : tasks_) {
+  for (const int t : packing_.tasks) {
     const TaskConfig& task = config_.tasks[static_cast<std::size_t>(t)];
     tasks.push_back({{"name", task.name}, {"router", t}, {"outputs", task_outputs(task, where_)}});
   }
-  const json header = {{"m3vit_version", kVersion},
-                       {"producer", producer_},
-                       {"dtype", kDtype},
-                       {"target", kTarget},
-                       {"config", to_json(config_)},
-                       {"tasks", std::move(tasks)},
-                       {"sections", std::move(sections)}};
+  json header = {{"m3vit_version", kVersion},
+                 {"producer", producer_},
+                 {"dtype", precision_name(packing_.dtype)},
+                 {"target", kTarget},
+                 {"config", to_json(config_)},
+                 {"tasks", std::move(tasks)},
+                 {"sections", std::move(sections)}};
+  for (const auto& [layer, precision] : packing_.layers) header["layers"][layer] = precision_name(precision);
+  for (const auto& [block, experts] : packing_.pruned) header["pruned"][std::to_string(block)] = experts;
   const std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
   const std::uint32_t crc = crc32c(std::as_bytes(std::span(text)));
   const std::uint64_t length = text.size();
@@ -283,11 +328,10 @@ void M3vWriter::pad(std::size_t to) {
   position_ = to;
 }
 
-void M3vWriter::section([[maybe_unused]] const SectionLayout& layout, std::span<const float> data) {
+void M3vWriter::section([[maybe_unused]] const SectionLayout& layout, std::span<const std::byte> bytes) {
   assert(crcs_.size() < layouts_.size() && layouts_[crcs_.size()].name == layout.name);
-  assert(data.size_bytes() == layout.bytes);
+  assert(bytes.size() == layout.bytes);
   pad(align(position_));
-  const std::span<const std::byte> bytes = std::as_bytes(data);
   crcs_.push_back(crc32c(bytes));
   out_.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   position_ += bytes.size();

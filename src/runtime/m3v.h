@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <ostream>
 #include <span>
 #include <string>
@@ -45,10 +46,11 @@ class M3vFile {
   const std::string& where() const { return where_; }
   const Config& config() const { return config_; }
   const std::string& config_text() const { return config_text_; }
+  const Packing& packing() const { return packing_; }
   /// Indices into config().tasks of the tasks this file can run, ascending.
-  const std::vector<int>& tasks() const { return tasks_; }
+  const std::vector<int>& tasks() const { return packing_.tasks; }
   const std::string& producer() const { return producer_; }
-  const std::string& dtype() const { return dtype_; }
+  std::string_view dtype() const { return precision_name(packing_.dtype); }
   const std::vector<M3vSection>& sections() const { return sections_; }
   /// nullptr when this file lacks it.
   const M3vSection* find(std::string_view name) const;
@@ -60,13 +62,13 @@ class M3vFile {
  private:
   void read();
   void read_header(std::string_view text);
-  void read_sections(std::size_t data);
+  void read_packing(const nlohmann::json& root);
 
   std::shared_ptr<const void> owner_;  ///< mapping or vector
   std::span<const std::byte> bytes_;
-  std::string where_, config_text_, producer_, dtype_;
+  std::string where_, config_text_, producer_;
   Config config_;
-  std::vector<int> tasks_;
+  Packing packing_;
   std::vector<M3vSection> sections_;
   std::map<std::string, std::size_t, std::less<>> by_name_;
 };
@@ -75,10 +77,9 @@ class M3vFile {
 /// be seekable; making the file appear atomically is the caller's part.
 class M3vWriter {
  public:
-  M3vWriter(std::ostream& out, const Config& config, std::vector<int> tasks, std::string producer,
-            const std::string& where);
-  /// The next section; `data` has its bytes / 4 floats.
-  void section(const SectionLayout& layout, std::span<const float> data);
+  M3vWriter(std::ostream& out, const Config& config, Packing packing, std::string producer, const std::string& where);
+  /// The next section, whole.
+  void section(const SectionLayout& layout, std::span<const std::byte> bytes);
   /// After the last one. Throws Error when the stream failed.
   void finish();
 
@@ -89,7 +90,7 @@ class M3vWriter {
   std::ostream& out_;
   std::string where_, producer_;
   const Config& config_;
-  std::vector<int> tasks_;
+  Packing packing_;
   std::vector<SectionLayout> layouts_;
   std::vector<std::uint32_t> crcs_;
   std::size_t header_bytes_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <span>
 #include <sstream>
@@ -19,28 +20,65 @@ namespace {
 
 std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
+/// One column of a [segments · k, n] matrix in int8: symmetric, its largest magnitude is 127.
+struct Quantised {
+  float scale = 0.0F;  ///< 0: a column of zeros
+  std::vector<std::int8_t> q;
+};
+void quantise(std::span<const float> column, Quantised& out) {
+  float most = 0.0F;
+  for (const float v : column) most = std::max(most, std::abs(v));
+  out.scale = most / 127.0F;
+  out.q.assign(column.size(), 0);
+  if (!(out.scale > 0.0F) || !std::isfinite(out.scale)) return;
+  for (std::size_t i = 0; i < column.size(); ++i) {
+    const float q = std::clamp(std::nearbyint(column[i] / out.scale), -127.0F, 127.0F);
+    out.q[i] = static_cast<std::int8_t>(q);
+  }
+}
+
 /// Named parts of one section on their way into the file.
 class SectionData {
  public:
-  explicit SectionData(SectionLayout layout) : layout_(std::move(layout)), data_(layout_.bytes / sizeof(float), 0.0F) {}
+  explicit SectionData(SectionLayout layout) : layout_(std::move(layout)), data_(layout_.bytes) {}
 
-  std::span<float> at(const std::string& name) {
-    const Field& f = layout_.field(name);
-    return std::span(data_).subspan(f.offset / sizeof(float), f.floats);
-  }
+  std::span<float> vector(const std::string& name) { return at<float>(name); }
   void vector(const std::string& name, std::span<const float> values) {
-    const std::span<float> to = at(name);
+    const std::span<float> to = at<float>(name);
     assert(values.size() == to.size());
     std::copy(values.begin(), values.end(), to.begin());
   }
-  /// value(k, n) of a [k, n] matrix into panels.
+  /// value(k, n) of a [segments · k, n] matrix into panels of the section's precision; every segment is padded to whole
+  /// groups.
   template <class F>
-  void matrix(const std::string& name, std::size_t k, std::size_t n, const F& value) {
-    const std::span<float> to = at(name);
-    assert(to.size() == packed_floats(k, n));
+  void matrix(const std::string& name, std::size_t k, std::size_t n, const F& value, std::size_t segments = 1) {
+    const Precision p = layout_.precision;
+    const std::size_t group = group_of(p);
+    const std::size_t lines = segments * groups(k, p);  // of one panel
+    std::byte* const panels_of = at<std::byte>(name).data();
+    assert(at<std::byte>(name).size() == panels(n) * lines * kPanel * 4);
+    std::vector<float> column(segments * k);
+    Quantised quantised;
     for (std::size_t j = 0; j < n; ++j) {
-      float* column = to.data() + (j / kPanel) * k * kPanel + j % kPanel;
-      for (std::size_t i = 0; i < k; ++i) column[i * kPanel] = value(i, j);
+      for (std::size_t i = 0; i < column.size(); ++i) column[i] = value(i, j);
+      std::byte* const first = panels_of + ((j / kPanel) * lines * kPanel + j % kPanel) * 4;
+      const auto put = [&](std::size_t i, auto element) {
+        const std::size_t line = i / k * groups(k, p) + i % k / group;
+        std::memcpy(first + line * kPanel * 4 + i % k % group * sizeof element, &element, sizeof element);
+      };
+      if (p == Precision::kInt8) {
+        quantise(column, quantised);
+        at<float>(name + "_scale")[j] = quantised.scale;
+        const std::span<std::int32_t> sums = at<std::int32_t>(name + "_sums");  // [segments][whole panels]
+        for (std::size_t i = 0; i < column.size(); ++i) {
+          put(i, quantised.q[i]);
+          sums[i / k * panels(n) * kPanel + j] += quantised.q[i];
+        }
+      } else if (p == Precision::kBf16) {
+        for (std::size_t i = 0; i < column.size(); ++i) put(i, to_bf16(column[i]));
+      } else {
+        for (std::size_t i = 0; i < column.size(); ++i) put(i, column[i]);
+      }
     }
   }
   /// A torch Linear weight [n, k].
@@ -51,14 +89,25 @@ class SectionData {
   void write(M3vWriter& writer) const { writer.section(layout_, data_); }
 
  private:
+  template <class T>
+  std::span<T> at(const std::string& name) {
+    const Field& f = layout_.field(name);
+    return {reinterpret_cast<T*>(data_.data() + f.offset), f.bytes / sizeof(T)};
+  }
+
   SectionLayout layout_;
-  std::vector<float> data_;
+  std::vector<std::byte> data_;  // new[] aligns it for any element, and fields begin at multiples of 64
 };
 
 class Packer {
  public:
-  Packer(const Config& config, const TensorSource& source, const std::string& where)
-      : config_(config), model_(config.model), source_(source), where_(where), dim_(size(model_.embed_dim)) {
+  Packer(const Config& config, const Packing& packing, const TensorSource& source, const std::string& where)
+      : config_(config),
+        packing_(packing),
+        model_(config.model),
+        source_(source),
+        where_(where),
+        dim_(size(model_.embed_dim)) {
     for (const TensorSpec& spec : expected_tensors(config)) {
       std::size_t numel = 1;
       for (const std::int64_t n : spec.shape) numel *= static_cast<std::size_t>(n);
@@ -66,9 +115,8 @@ class Packer {
     }
   }
 
-  void pack(M3vWriter& writer, const std::vector<int>& tasks) {
+  void pack(M3vWriter& writer) {
     embed(writer);
-    const std::vector<int> experts = model_.moe ? reachable_experts(config_, tasks) : std::vector<int>{};
     for (int b = 0; b < model_.depth; ++b) {
       attention(writer, b);
       if (!model_.is_moe(b)) {
@@ -78,10 +126,10 @@ class Packer {
       SectionData norm(moe_norm_layout(model_, b));
       layer_norm(norm, block(b) + "norm2");
       norm.write(writer);
-      for (const int t : tasks) router(writer, b, t);
-      expert_sections(writer, b, experts);
+      for (const int t : packing_.tasks) router(writer, b, t);
+      expert_sections(writer, b);
     }
-    for (const int t : tasks) head(writer, t);
+    for (const int t : packing_.tasks) head(writer, t);
   }
 
  private:
@@ -109,7 +157,7 @@ class Packer {
   }
 
   void embed(M3vWriter& writer) const {
-    SectionData s(embed_layout(model_));
+    SectionData s(embed_layout(model_, packing_));
     const std::size_t p = size(model_.patch_size);
     // [D, 3, p, p] flattens to k = (plane · p + line) · p + column: the order of RowSource::kPatch.
     linear(s, "patch", "backbone.patch_embed.proj", 3 * p * p, dim_);
@@ -121,7 +169,7 @@ class Packer {
   }
 
   void attention(M3vWriter& writer, int b) const {
-    SectionData s(attention_layout(model_, b));
+    SectionData s(attention_layout(model_, packing_, b));
     layer_norm(s, block(b) + "norm1");
     linear(s, "qkv", block(b) + "attn.qkv", dim_, 3 * dim_);
     linear(s, "proj", block(b) + "attn.proj", dim_, dim_);
@@ -129,7 +177,7 @@ class Packer {
   }
 
   void mlp(M3vWriter& writer, int b) const {
-    SectionData s(dense_mlp_layout(model_, b));
+    SectionData s(dense_mlp_layout(model_, packing_, b));
     const std::size_t hidden = size(model_.mlp_hidden());
     layer_norm(s, block(b) + "norm2");
     linear(s, "fc1", block(b) + "mlp.fc1", dim_, hidden);
@@ -147,7 +195,7 @@ class Packer {
     s.matrix("gate", dim_, columns, [&](std::size_t i, std::size_t j) { return gate[i * columns + j]; });
     if (moe.gate == Gate::kTaskConditioned) {
       const std::vector<double>& feature = task_feature(task);
-      const std::span<float> bias = s.at("gate_bias");
+      const std::span<float> bias = s.vector("gate_bias");
       for (std::size_t j = 0; j < columns; ++j) {
         double sum = 0.0;
         for (std::size_t g = 0; g < feature.size(); ++g) sum += feature[g] * double{gate[(dim_ + g) * columns + j]};
@@ -189,16 +237,16 @@ class Packer {
     return feature;
   }
 
-  void expert_sections(M3vWriter& writer, int b, const std::vector<int>& experts) const {
+  void expert_sections(M3vWriter& writer, int b) const {
     const std::string name = block(b) + "mlp.experts.";
     const std::vector<float> w1 = get(name + "htoh4.weight");  // [E, hidden, D]
     const std::vector<float> b1 = get(name + "htoh4.bias");
     const std::vector<float> w2 = get(name + "h4toh.weight");  // [E, D, hidden]
     const std::vector<float> b2 = get(name + "h4toh.bias");
     const std::size_t hidden = size(model_.expert_hidden());
-    for (const int expert : experts) {
+    for (const int expert : packed_experts(config_, packing_, b)) {
       const std::size_t e = size(expert);
-      SectionData s(expert_layout(model_, b, expert));
+      SectionData s(expert_layout(model_, packing_, b, expert));
       s.linear("fc1", dim_, hidden, std::span(w1).subspan(e * hidden * dim_, hidden * dim_));
       s.vector("fc1_bias", std::span(b1).subspan(e * hidden, hidden));
       s.linear("fc2", hidden, dim_, std::span(w2).subspan(e * hidden * dim_, hidden * dim_));
@@ -208,7 +256,7 @@ class Packer {
   }
 
   void head(M3vWriter& writer, int task) const {
-    SectionData s(head_layout(config_, task, where_));
+    SectionData s(head_layout(config_, packing_, task, where_));
     const std::string name = "decoders." + config_.tasks[size(task)].name + ".";
     const std::size_t channels = size(model_.head.channels);
     layer_norm(s, name + "norm");
@@ -225,15 +273,16 @@ class Packer {
       const std::vector<float> variance = get(norm + ".running_var");
       // Inference BN is an affine map per channel: scale the filter, move the bias.
       std::vector<double> scale(channels);
-      const std::span<float> folded = s.at("conv" + number + "_bias");
+      const std::span<float> folded = s.vector("conv" + number + "_bias");
       for (std::size_t c = 0; c < channels; ++c) {
         scale[c] = double{gamma[c]} / std::sqrt(double{variance[c]} + 1e-5);
         folded[c] = static_cast<float>((double{bias[c]} - double{mean[c]}) * scale[c] + double{beta[c]});
       }
-      s.matrix("conv" + number, 9 * in, channels, [&](std::size_t k, std::size_t c) {
+      const auto value = [&](std::size_t k, std::size_t c) {
         const std::size_t tap = k / in;
         return static_cast<float>(double{weight[(c * in + k % in) * 9 + tap]} * scale[c]);
-      });
+      };
+      s.matrix("conv" + number, in, channels, value, /*segments=*/9);
     }
     linear(s, "last", name + "conv_" + std::to_string(model_.head.stages), channels,
            size(task_outputs(config_.tasks[size(task)], where_)));
@@ -241,6 +290,7 @@ class Packer {
   }
 
   const Config& config_;
+  const Packing& packing_;
   const ModelConfig& model_;
   const TensorSource& source_;
   const std::string& where_;
@@ -271,9 +321,12 @@ std::vector<int> chosen_tasks(const Config& config, const PackOptions& options, 
 void pack_model(const Config& config, const TensorSource& source, const PackOptions& options, std::ostream& out,
                 const std::string& where) {
   validate(config, SourceMap{.file = where, .places = {}});
-  const std::vector<int> tasks = chosen_tasks(config, options, where);
-  M3vWriter writer(out, config, tasks, options.producer, where);
-  Packer(config, source, where).pack(writer, tasks);
+  Packing packing{chosen_tasks(config, options, where), options.dtype, options.layers, options.pruned};
+  // Raw pixels spread wider than what a norm has passed, and the patch embedding costs next to nothing.
+  if (packing.dtype == Precision::kInt8) packing.layers.emplace("embed", Precision::kBf16);
+  check_packing(config, packing, where);
+  M3vWriter writer(out, config, packing, options.producer, where);
+  Packer(config, packing, source, where).pack(writer);
   writer.finish();
 }
 

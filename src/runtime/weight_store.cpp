@@ -7,16 +7,17 @@ namespace m3vit {
 namespace {
 
 bool same_fields(const SectionLayout& a, const SectionLayout& b) {
-  return a.bytes == b.bytes && std::equal(a.fields.begin(), a.fields.end(), b.fields.begin(), b.fields.end(),
-                                          [](const Field& x, const Field& y) {
-                                            return x.name == y.name && x.offset == y.offset && x.floats == y.floats;
-                                          });
+  return a.precision == b.precision && a.bytes == b.bytes &&
+         std::equal(a.fields.begin(), a.fields.end(), b.fields.begin(), b.fields.end(),
+                    [](const Field& x, const Field& y) {
+                      return x.name == y.name && x.offset == y.offset && x.bytes == y.bytes;
+                    });
 }
 
 }  // namespace
 
 WeightStore::WeightStore(const M3vFile& file) : file_(file) {
-  for (SectionLayout& layout : section_layouts(file.config(), file.tasks(), file.where())) {
+  for (SectionLayout& layout : section_layouts(file.config(), file.packing(), file.where())) {
     assert(file.sections()[kinds_.size()].bytes.size() == layout.bytes);
     const auto known = std::find_if(layouts_.rbegin(), layouts_.rend(),
                                     [&](const SectionLayout& other) { return same_fields(layout, other); });

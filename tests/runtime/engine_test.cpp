@@ -141,7 +141,8 @@ TEST(Engine, SubsetOfTasksRunsAsTheWholeModel) {
   for (const std::uint64_t seed : {800U, 811U, 900U}) {
     const RandomCase c = moe_case(seed, /*least_tasks=*/3);
     const std::vector<std::byte> whole = packed(c.config, c.weights);
-    const std::vector<std::byte> part = packed(c.config, c.weights, {c.config.tasks[2].name, c.config.tasks[0].name});
+    const std::vector<std::byte> part =
+        packed(c.config, c.weights, {.tasks = {c.config.tasks[2].name, c.config.tasks[0].name}});
     EXPECT_LT(part.size(), whole.size());
     const Model all = Model::from_bytes(whole, "all.m3v");
     const Model two = Model::from_bytes(part, "two.m3v");
@@ -164,7 +165,7 @@ TEST(Engine, WindowedSubsetLeavesOutForeignExperts) {
   config.model.moe->experts_per_task = 2;
   config.model.moe->top_k = 2;
   const RandomCase c = naive::random_case(config, 5, kMargin);
-  const Model model = Model::from_bytes(packed(c.config, c.weights, {config.tasks[1].name}), "one.m3v");
+  const Model model = Model::from_bytes(packed(c.config, c.weights, {.tasks = {config.tasks[1].name}}), "one.m3v");
   Session session = model.session({.keep_routing = true});
   EXPECT_LE(relative_error(run(session, model, config.tasks[1].name, floats(c.image)), c.results[1].raw), kContract);
   for (const RoutingMap& map : session.routing()) {

@@ -122,7 +122,7 @@ TEST(M3v, HoldsWhatWasPacked) {
 
   const M3vSection* section = file.find("blocks.1.expert.2");
   ASSERT_NE(section, nullptr);
-  const SectionLayout layout = expert_layout(file.config().model, 1, 2);
+  const SectionLayout layout = expert_layout(file.config().model, file.packing(), 1, 2);
   const auto* fc1 = reinterpret_cast<const float*>(section->bytes.data() + layout.field("fc1").offset);
   const auto* bias = reinterpret_cast<const float*>(section->bytes.data() + layout.field("fc2_bias").offset);
   const std::vector<double>& want = small().weights.get("backbone.blocks.1.mlp.experts.htoh4.weight").data;
@@ -132,6 +132,93 @@ TEST(M3v, HoldsWhatWasPacked) {
     EXPECT_EQ(bias[out], float(want_bias[2 * 6 + out]));
   }
   for (std::size_t pad = 6; pad < kPanel; ++pad) EXPECT_EQ(fc1[pad], 0.0F);
+}
+
+/// Element (k, n) of a matrix of `segments` runs of `run` in panels, as the kernels read it.
+template <class T>
+T element(const M3vSection& section, const Field& field, std::size_t run, std::size_t segments, std::size_t k,
+          std::size_t n) {
+  constexpr std::size_t kGroup = 4 / sizeof(T);
+  const std::size_t run_groups = (run + kGroup - 1) / kGroup;
+  const std::size_t line = k / run * run_groups + k % run / kGroup;
+  const std::size_t at =
+      ((n / kPanel * segments * run_groups + line) * kPanel + n % kPanel) * kGroup + k % run % kGroup;
+  T value;
+  std::memcpy(&value, section.bytes.data() + field.offset + at * sizeof(T), sizeof(T));
+  return value;
+}
+
+TEST(M3v, Bf16FileHoldsRoundedMatricesAndExactVectors) {
+  const std::vector<std::byte> bytes = packed(small().config, small().weights, {.dtype = Precision::kBf16});
+  const M3vFile file = M3vFile::parse(bytes, "test.m3v");
+  EXPECT_EQ(file.dtype(), "bf16");
+  const M3vSection& section = *file.find("blocks.0.attn");
+  const SectionLayout layout = attention_layout(file.config().model, file.packing(), 0);
+  const std::vector<double>& want = small().weights.get("backbone.blocks.0.attn.qkv.weight").data;  // [18, 6]
+  for (std::size_t n = 0; n < 18; ++n) {
+    for (std::size_t k = 0; k < 6; ++k) {
+      const auto got = element<std::uint16_t>(section, layout.field("qkv"), 6, 1, k, n);
+      EXPECT_NEAR(from_bf16(got), want[n * 6 + k], std::abs(want[n * 6 + k]) * 0x1p-8);
+    }
+  }
+  const auto* norm = reinterpret_cast<const float*>(section.bytes.data() + layout.field("norm_weight").offset);
+  EXPECT_EQ(norm[2], static_cast<float>(small().weights.get("backbone.blocks.0.norm1.weight").data[2]));
+}
+
+TEST(M3v, Int8FileHoldsColumnsWithTheirScalesAndSums) {
+  const std::vector<std::byte> bytes = packed(small().config, small().weights, {.dtype = Precision::kInt8});
+  const M3vFile file = M3vFile::parse(bytes, "test.m3v");
+  EXPECT_EQ(file.dtype(), "int8");
+  EXPECT_EQ(file.packing().of("embed"), Precision::kBf16);
+  const M3vSection& section = *file.find("blocks.1.expert.1");
+  const SectionLayout layout = expert_layout(file.config().model, file.packing(), 1, 1);
+  const auto* scale = reinterpret_cast<const float*>(section.bytes.data() + layout.field("fc2_scale").offset);
+  const auto* sums = reinterpret_cast<const std::int32_t*>(section.bytes.data() + layout.field("fc2_sums").offset);
+  const std::vector<double>& want =
+      small().weights.get("backbone.blocks.1.mlp.experts.h4toh.weight").data;  // [E, 6, 6]
+  for (std::size_t n = 0; n < 6; ++n) {
+    double most = 0;
+    int sum = 0;
+    for (std::size_t k = 0; k < 8; ++k) {  // 6 and 7 fill the last group
+      const int q = element<std::int8_t>(section, layout.field("fc2"), 8, 1, k, n);
+      const double exact = k < 6 ? want[(6 + n) * 6 + k] : 0.0;
+      EXPECT_NEAR(q * double{scale[n]}, exact, 0.501 * double{scale[n]}) << k << ' ' << n;
+      most = std::max(most, std::abs(exact));
+      sum += q;
+    }
+    EXPECT_NEAR(scale[n], most / 127.0, 1e-6 * most);
+    EXPECT_EQ(sums[n], sum);
+  }
+  for (std::size_t n = 6; n < kPanel; ++n) EXPECT_EQ(element<std::int8_t>(section, layout.field("fc2"), 6, 1, 0, n), 0);
+}
+
+TEST(M3v, LayersMayHaveTheirOwnPrecision) {
+  const std::vector<std::byte> bytes = packed(
+      small().config, small().weights,
+      {.dtype = Precision::kInt8, .layers = {{"blocks.1.experts", Precision::kBf16}, {"head.depth", Precision::kF32}}});
+  const M3vFile file = M3vFile::parse(bytes, "test.m3v");
+  EXPECT_EQ(file.packing().of("blocks.1.experts"), Precision::kBf16);
+  EXPECT_EQ(file.packing().of("head.depth"), Precision::kF32);
+  EXPECT_EQ(file.packing().of("head.semseg"), Precision::kInt8);
+  EXPECT_EQ(file.packing().of("blocks.1.attn"), Precision::kInt8);
+  EXPECT_THAT(error_of([] {
+                packed(small().config, small().weights, {.layers = {{"blocks.1.mlp", Precision::kBf16}}});
+              }),
+              ::testing::HasSubstr("blocks.1.mlp"));
+}
+
+TEST(M3v, PrunedExpertsAreLeftOut) {
+  const std::vector<std::byte> bytes = packed(small().config, small().weights, {.pruned = {{1, {1}}}});
+  EXPECT_LT(bytes.size(), small().file.size());
+  const M3vFile file = M3vFile::parse(bytes, "test.m3v");
+  EXPECT_EQ(file.find("blocks.1.expert.1"), nullptr);
+  EXPECT_NE(file.find("blocks.1.expert.2"), nullptr);
+  EXPECT_EQ(section_count(small().config, file.packing()), file.sections().size());
+  for (const std::map<int, std::vector<int>>& wrong :
+       {std::map<int, std::vector<int>>{{0, {1}}}, {{2, {1}}}, {{1, {3}}}, {{1, {-1}}}, {{1, {1, 1}}}, {{1, {0, 1}}}}) {
+    EXPECT_THAT(error_of([&] { packed(small().config, small().weights, {.pruned = wrong}); }),
+                ::testing::HasSubstr("pruned"));
+  }
 }
 
 TEST(M3v, SectionsAreAlignedNamedAndTileTheFile) {
@@ -146,7 +233,7 @@ TEST(M3v, SectionsAreAlignedNamedAndTileTheFile) {
                                             "blocks.1.expert.1", "blocks.1.expert.2", "head.depth", "head.semseg"));
   const M3vSection& last = file.sections().back();
   EXPECT_EQ(last.bytes.data() + last.bytes.size(), small().file.data() + small().file.size());
-  EXPECT_EQ(section_count(small().config, {0, 1}), names.size());
+  EXPECT_EQ(section_count(small().config, file.packing()), names.size());
 }
 
 TEST(M3v, PackingTwiceGivesTheSameBytes) { EXPECT_EQ(packed(small().config, small().weights), small().file); }
@@ -235,6 +322,49 @@ TEST(M3v, EveryHeaderFieldIsChecked) {
       {"no producer", [](json& h) { h.erase("producer"); }, "header.producer"},
       {"producer a number", [](json& h) { h["producer"] = 3; }, "header.producer"},
       {"other dtype", [](json& h) { h["dtype"] = "f16"; }, "header.dtype"},
+      {"dtype of other sizes", [](json& h) { h["dtype"] = "bf16"; }, "section 'embed'"},
+      {"layers a list", [](json& h) { h["layers"] = json::array(); }, "header.layers"},
+      {"unknown layer",
+       [](json& h) {
+         h["layers"] = {{"blocks.1.mlp", "bf16"}};
+       },
+       "blocks.1.mlp"},
+      {"unknown precision",
+       [](json& h) {
+         h["layers"] = {{"embed", "f16"}};
+       },
+       "header.layers.embed"},
+      {"layer of other size",
+       [](json& h) {
+         h["layers"] = {{"head.depth", "int8"}};
+       },
+       "section 'head.depth'"},
+      {"pruned a number", [](json& h) { h["pruned"] = 1; }, "header.pruned"},
+      {"pruned in a dense block",
+       [](json& h) {
+         h["pruned"] = {{"0", {1}}};
+       },
+       "pruned.0"},
+      {"pruned block not a number",
+       [](json& h) {
+         h["pruned"] = {{"01", {1}}};
+       },
+       "header.pruned.01"},
+      {"pruned expert not a number",
+       [](json& h) {
+         h["pruned"] = {{"1", {"a"}}};
+       },
+       "header.pruned.1"},
+      {"pruned unknown expert",
+       [](json& h) {
+         h["pruned"] = {{"1", {7}}};
+       },
+       "pruned.1"},
+      {"pruned but there",
+       [](json& h) {
+         h["pruned"] = {{"1", {2}}};
+       },
+       "header.sections"},
       {"other target", [](json& h) { h["target"] = "amx"; }, "header.target"},
       {"no config", [](json& h) { h.erase("config"); }, "header.config"},
       {"config a list", [](json& h) { h["config"] = json::array(); }, "test.m3v"},

@@ -22,9 +22,9 @@ inline TensorSource source_of(const naive::Weights& weights) {
   };
 }
 
-inline std::vector<std::byte> packed(const Config& config, const naive::Weights& weights,
-                                     std::vector<std::string> tasks = {}) {
-  return pack_model(config, source_of(weights), {.tasks = std::move(tasks), .producer = "test"}, "test.m3v");
+inline std::vector<std::byte> packed(const Config& config, const naive::Weights& weights, PackOptions options = {}) {
+  options.producer = "test";
+  return pack_model(config, source_of(weights), options, "test.m3v");
 }
 
 inline std::vector<float> floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }

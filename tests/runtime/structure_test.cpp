@@ -69,7 +69,7 @@ TEST(FramePlan, IsTightForEveryRandomModel) {
     const Config config = naive::random_config(seed);
     std::vector<int> tasks(config.tasks.size());
     std::iota(tasks.begin(), tasks.end(), 0);
-    const FramePlan plan(config, tasks, 2);
+    const FramePlan plan(config, {.tasks = tasks}, 2);
     expect_no_clash(plan.planner);
     EXPECT_LE(plan.planner.arena_bytes(), 2 * plan.planner.lower_bound()) << seed;
   }
@@ -79,9 +79,9 @@ TEST(FramePlan, DepthCostsNoMemory) {
   Config config = naive::random_config(4);
   config.model.moe = MoeConfig{};
   config.model.depth = 2;
-  const std::size_t shallow = FramePlan(config, {0}, 1).planner.arena_bytes();
+  const std::size_t shallow = FramePlan(config, {.tasks = {0}}, 1).planner.arena_bytes();
   config.model.depth = 24;
-  EXPECT_EQ(FramePlan(config, {0}, 1).planner.arena_bytes(), shallow);
+  EXPECT_EQ(FramePlan(config, {.tasks = {0}}, 1).planner.arena_bytes(), shallow);
 }
 
 TEST(Team, EveryItemOnceByValidWorkers) {
