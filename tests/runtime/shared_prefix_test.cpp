@@ -82,8 +82,8 @@ TEST(SeveralTasks, PlanKeepsTheSharedPartApart) {
     const Config config = naive::random_config(seed);
     std::vector<int> tasks(config.tasks.size());
     std::iota(tasks.begin(), tasks.end(), 0);
-    const FramePlan plan(config, tasks, 2, true);
-    const FramePlan one(config, tasks, 2, false);
+    const FramePlan plan(config, {.tasks = tasks}, 2, true);
+    const FramePlan one(config, {.tasks = tasks}, 2, false);
     EXPECT_EQ(one.kept, FramePlan::kNone);
     EXPECT_EQ(plan.kept == FramePlan::kNone, first_task_block(config) == config.model.depth);
     const std::vector<PlannedBuffer>& all = plan.planner.buffers();
