@@ -188,11 +188,19 @@ void Engine::gemm(const Gemm& g) {
 }
 
 void Engine::layer_norm(const float* x, std::size_t rows, const float* weight, const float* bias, float* y) {
+  LayerNorm l;
+  l.x = x;
+  l.x_stride = stride_ * sizeof(float);
+  l.n = dim_;
+  l.weight = weight;
+  l.bias = bias;
+  l.eps = kLayerNormEps;
+  l.y = y;
+  l.y_stride = stride_ * sizeof(float);
   const std::size_t blocks = (rows + kBlockRows - 1) / kBlockRows;
   team_.run(blocks, [&](std::size_t item, std::size_t) {
     const std::size_t begin = item * kBlockRows;
-    kernels_.layer_norm(x + begin * stride_, stride_, std::min(kBlockRows, rows - begin), dim_, weight, bias,
-                        kLayerNormEps, y + begin * stride_, stride_);
+    kernels_.layer_norm(l, begin, std::min(begin + kBlockRows, rows));
   });
 }
 
@@ -213,11 +221,11 @@ void Engine::embed(const float* planes) {
   g.a.height = model_.height();
   g.a.width = model_.width();
   g.a.patch = model_.patch_size;
-  g.b = w["patch"];
+  g.b.panels = w["patch"];
   g.out.bias = w["patch_bias"];
   g.out.store = Epilogue::Store::kAdd;  // onto pos_embed; row 0 is cls_token + pos_embed already
   g.out.c = x + stride_;
-  g.out.stride = stride_;
+  g.out.stride = stride_ * sizeof(float);
   gemm(g);
 }
 
@@ -233,12 +241,12 @@ void Engine::attention(std::size_t block) {
   qkv.m = tokens_;
   qkv.n = 3 * dim_;
   qkv.a.base = normed;
-  qkv.a.stride = stride_;
+  qkv.a.stride = stride_ * sizeof(float);
   qkv.a.segment_k = dim_;
-  qkv.b = w["qkv"];
+  qkv.b.panels = w["qkv"];
   qkv.out.bias = w["qkv_bias"];
   qkv.out.c = at<float>(plan.qkv);
-  qkv.out.stride = row_stride(3 * dim_);
+  qkv.out.stride = row_stride(3 * dim_) * sizeof(float);
   gemm(qkv);
 
   Attention a;
@@ -250,7 +258,7 @@ void Engine::attention(std::size_t block) {
   a.keys = at<float>(plan.keys);
   a.values = at<float>(plan.values);
   a.out = at<float>(plan.attended);
-  a.out_stride = stride_;
+  a.out_stride = stride_ * sizeof(float);
   team_.run(a.heads, [&](std::size_t head, std::size_t) { kernels_.attention_pack(a, head); });
   constexpr std::size_t kQueries = 4 * kTileRows;
   const std::size_t blocks = (tokens_ + kQueries - 1) / kQueries;
@@ -265,13 +273,13 @@ void Engine::attention(std::size_t block) {
   proj.m = tokens_;
   proj.n = dim_;
   proj.a.base = a.out;
-  proj.a.stride = stride_;
+  proj.a.stride = stride_ * sizeof(float);
   proj.a.segment_k = dim_;
-  proj.b = w["proj"];
+  proj.b.panels = w["proj"];
   proj.out.bias = w["proj_bias"];
   proj.out.store = Epilogue::Store::kAdd;
   proj.out.c = x;
-  proj.out.stride = stride_;
+  proj.out.stride = stride_ * sizeof(float);
   gemm(proj);
 }
 
@@ -282,20 +290,20 @@ void Engine::mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int 
   fc1.m = rows;
   fc1.n = h;
   fc1.a = in;
-  fc1.b = weights.fc1;
+  fc1.b.panels = weights.fc1;
   fc1.out.bias = weights.fc1_bias;
   fc1.out.activation = Epilogue::Activation::kGelu;
   fc1.out.c = hidden_rows;
-  fc1.out.stride = row_stride(h);
+  fc1.out.stride = row_stride(h) * sizeof(float);
   gemm(fc1);
 
   Gemm fc2;
   fc2.m = rows;
   fc2.n = dim_;
   fc2.a.base = hidden_rows;
-  fc2.a.stride = row_stride(h);
+  fc2.a.stride = row_stride(h) * sizeof(float);
   fc2.a.segment_k = h;
-  fc2.b = weights.fc2;
+  fc2.b.panels = weights.fc2;
   fc2.out = out;
   fc2.out.bias = weights.fc2_bias;
   gemm(fc2);
@@ -310,12 +318,12 @@ void Engine::dense_mlp(std::size_t block) {
   layer_norm(x, tokens_, w["norm_weight"], w["norm_bias"], normed);
   RowSource in;
   in.base = normed;
-  in.stride = stride_;
+  in.stride = stride_ * sizeof(float);
   in.segment_k = dim_;
   Epilogue out;
   out.store = Epilogue::Store::kAdd;
   out.c = x;
-  out.stride = stride_;
+  out.stride = stride_ * sizeof(float);
   mlp(mlp_part(w), tokens_, in, model_.mlp_hidden(), at<float>(plan.hidden), out);
 }
 

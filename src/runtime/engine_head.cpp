@@ -25,26 +25,26 @@ void Engine::head(int task, std::span<float> out) {
     conv.n = channels;
     conv.a.kind = RowSource::Kind::kConv3x3;
     conv.a.base = in;
-    conv.a.stride = row_stride(in_channels);
+    conv.a.stride = row_stride(in_channels) * sizeof(float);
     conv.a.segments = 9;
     conv.a.segment_k = in_channels;
     conv.a.height = stage.height;
     conv.a.width = stage.width;
     conv.a.zeros = zeros;
-    conv.b = w[name];
+    conv.b.panels = w[name];
     conv.out.bias = w[name + "_bias"];
     conv.out.activation = Epilogue::Activation::kRelu;
     conv.out.c = at<float>(stage.conv);
-    conv.out.stride = row_stride(channels);
+    conv.out.stride = row_stride(channels) * sizeof(float);
     gemm(conv);
-    in = conv.out.c;
+    in = at<float>(stage.conv);
     in_channels = channels;
     if (stage.up == FramePlan::kNone) continue;
     float* up = at<float>(stage.up);
     team_.run(2 * static_cast<std::size_t>(stage.height), [&](std::size_t line, std::size_t) {
       const int y = static_cast<int>(line);
-      kernels_.upsample2(conv.out.c, conv.out.stride, stage.height, stage.width, channels, up, conv.out.stride, y,
-                         y + 1);
+      kernels_.upsample2(Precision::kF32, conv.out.c, conv.out.stride, stage.height, stage.width, channels, up,
+                         conv.out.stride, y, y + 1);
     });
     in = up;
   }
@@ -56,12 +56,12 @@ void Engine::head(int task, std::span<float> out) {
   last.m = static_cast<std::size_t>(final_stage.height) * static_cast<std::size_t>(final_stage.width);
   last.n = outputs;
   last.a.base = in;
-  last.a.stride = row_stride(channels);
+  last.a.stride = row_stride(channels) * sizeof(float);
   last.a.segment_k = channels;
-  last.b = w["last"];
+  last.b.panels = w["last"];
   last.out.bias = w["last_bias"];
   last.out.c = at<float>(plan_.last);
-  last.out.stride = row_stride(outputs);
+  last.out.stride = row_stride(outputs) * sizeof(float);
   gemm(last);
 
   float* lines = at<float>(plan_.lines);
@@ -76,7 +76,7 @@ void Engine::head(int task, std::span<float> out) {
       }
     });
   };
-  const MapView low{last.out.c, 1, last.out.stride};
+  const MapView low{at<float>(plan_.last), 1, row_stride(outputs)};
   if (plan_.doubled == FramePlan::kNone) {
     resample(low, double_y_, double_x_, out.data());
     return;

@@ -49,12 +49,12 @@ void Engine::route(std::size_t block, int task) {
   g.m = tokens_;
   g.n = experts;
   g.a.base = at<float>(plan.mlp_in);
-  g.a.stride = stride_;
+  g.a.stride = stride_ * sizeof(float);
   g.a.segment_k = dim_;
-  g.b = w["gate"];
+  g.b.panels = w["gate"];
   g.out.bias = w["gate_bias"];
   g.out.c = logits;
-  g.out.stride = stride;
+  g.out.stride = stride * sizeof(float);
   gemm(g);
 
   auto* chosen = at<std::int32_t>(plan.chosen);
@@ -100,13 +100,13 @@ void Engine::experts_in_order(std::size_t block, int task) {
     RowSource in;
     in.kind = RowSource::Kind::kIndexed;
     in.base = at<float>(plan.mlp_in);
-    in.stride = stride_;
+    in.stride = stride_ * sizeof(float);
     in.segment_k = dim_;
     in.index = queues.tokens + begin;
     Epilogue out;
     out.store = Epilogue::Store::kScatterAdd;
     out.c = at<float>(plan_.x);
-    out.stride = stride_;
+    out.stride = stride_ * sizeof(float);
     out.index = queues.tokens + begin;
     out.scale = queues.weights + begin;
     const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(window.first + e)]);
@@ -142,7 +142,7 @@ void Engine::tokens_in_order(std::size_t block) {
       fc1.n = hidden;
       fc1.a.base = at<float>(plan.mlp_in) + t * stride_;
       fc1.a.segment_k = dim_;
-      fc1.b = mlp.fc1;
+      fc1.b.panels = mlp.fc1;
       fc1.out.bias = mlp.fc1_bias;
       fc1.out.activation = Epilogue::Activation::kGelu;
       fc1.out.c = at<float>(plan.hidden) + t * row_stride(hidden);
@@ -152,7 +152,7 @@ void Engine::tokens_in_order(std::size_t block) {
       fc2.n = dim_;
       fc2.a.base = fc1.out.c;
       fc2.a.segment_k = hidden;
-      fc2.b = mlp.fc2;
+      fc2.b.panels = mlp.fc2;
       fc2.out.bias = mlp.fc2_bias;
       fc2.out.store = Epilogue::Store::kScatterAdd;
       fc2.out.c = at<float>(plan_.x) + t * stride_;
@@ -180,12 +180,12 @@ void Engine::experts_dense(std::size_t block, int task) {
     }
     RowSource in;
     in.base = at<float>(plan.mlp_in);
-    in.stride = stride_;
+    in.stride = stride_ * sizeof(float);
     in.segment_k = dim_;
     Epilogue out;
     out.store = Epilogue::Store::kScatterAdd;
     out.c = at<float>(plan_.x);
-    out.stride = stride_;
+    out.stride = stride_ * sizeof(float);
     out.index = every;
     out.scale = scale;
     const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(e)]);

@@ -46,9 +46,10 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
     Block b;
     b.normed = planner.add(name + "norm1", floats(tokens, dim), step, step);
     b.qkv = planner.add(name + "qkv", floats(tokens, 3 * dim), step, step + 1);
-    const std::size_t heads = size(m.num_heads) * sizeof(float);
-    b.keys = planner.add(name + "keys", packed_floats(head_dim, tokens) * heads, step + 1, step + 1);
-    b.values = planner.add(name + "values", packed_floats(tokens, head_dim) * heads, step + 1, step + 1);
+    const std::size_t heads = size(m.num_heads);
+    b.keys = planner.add(name + "keys", packed_bytes(head_dim, tokens, Precision::kF32) * heads, step + 1, step + 1);
+    b.values =
+        planner.add(name + "values", packed_bytes(tokens, head_dim, Precision::kF32) * heads, step + 1, step + 1);
     b.scratch =
         planner.add(name + "scores", attention_scratch(head_dim) * sizeof(float) * size(threads), step + 1, step + 1);
     b.attended = planner.add(name + "attended", floats(tokens, dim), step + 1, step + 2);

@@ -24,7 +24,7 @@ class Builder {
   Builder& vector(std::string name, std::size_t n) { return field(std::move(name), n * sizeof(float), Type::kF32); }
   /// y = x · W, x of `segments` runs of k, y of n, as panels; in int8 followed by its columns' scales and sums.
   Builder& matrix(const std::string& name, std::size_t k, std::size_t n, std::size_t segments = 1) {
-    const std::size_t bytes = panels(n) * segments * groups(k, section_.precision) * kPanel * 4;
+    const std::size_t bytes = packed_bytes(k, n, section_.precision, segments);
     switch (section_.precision) {
       case Precision::kF32:
         return field(name, bytes, Type::kF32);
@@ -34,8 +34,8 @@ class Builder {
         break;
     }
     field(name, bytes, Type::kInt8);
-    field(name + "_scale", panels(n) * kPanel * sizeof(float), Type::kF32);
-    return field(name + "_sums", segments * panels(n) * kPanel * sizeof(std::int32_t), Type::kI32);
+    field(name + "_scale", padded_columns(n) * sizeof(float), Type::kF32);
+    return field(name + "_sums", segments * padded_columns(n) * sizeof(std::int32_t), Type::kI32);
   }
   SectionLayout done() { return std::move(section_); }
 

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/model_cost.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/kernels/panels.h"
 #include "runtime/layout.h"
 #include "runtime/m3v.h"
 
@@ -19,23 +20,6 @@ namespace m3vit {
 namespace {
 
 std::size_t size(int n) { return static_cast<std::size_t>(n); }
-
-/// One column of a [segments · k, n] matrix in int8: symmetric, its largest magnitude is 127.
-struct Quantised {
-  float scale = 0.0F;  ///< 0: a column of zeros
-  std::vector<std::int8_t> q;
-};
-void quantise(std::span<const float> column, Quantised& out) {
-  float most = 0.0F;
-  for (const float v : column) most = std::max(most, std::abs(v));
-  out.scale = most / 127.0F;
-  out.q.assign(column.size(), 0);
-  if (!(out.scale > 0.0F) || !std::isfinite(out.scale)) return;
-  for (std::size_t i = 0; i < column.size(); ++i) {
-    const float q = std::clamp(std::nearbyint(column[i] / out.scale), -127.0F, 127.0F);
-    out.q[i] = static_cast<std::int8_t>(q);
-  }
-}
 
 /// Named parts of one section on their way into the file.
 class SectionData {
@@ -52,34 +36,14 @@ class SectionData {
   /// groups.
   template <class F>
   void matrix(const std::string& name, std::size_t k, std::size_t n, const F& value, std::size_t segments = 1) {
-    const Precision p = layout_.precision;
-    const std::size_t group = group_of(p);
-    const std::size_t lines = segments * groups(k, p);  // of one panel
-    std::byte* const panels_of = at<std::byte>(name).data();
-    assert(at<std::byte>(name).size() == panels(n) * lines * kPanel * 4);
-    std::vector<float> column(segments * k);
-    Quantised quantised;
-    for (std::size_t j = 0; j < n; ++j) {
-      for (std::size_t i = 0; i < column.size(); ++i) column[i] = value(i, j);
-      std::byte* const first = panels_of + ((j / kPanel) * lines * kPanel + j % kPanel) * 4;
-      const auto put = [&](std::size_t i, auto element) {
-        const std::size_t line = i / k * groups(k, p) + i % k / group;
-        std::memcpy(first + line * kPanel * 4 + i % k % group * sizeof element, &element, sizeof element);
-      };
-      if (p == Precision::kInt8) {
-        quantise(column, quantised);
-        at<float>(name + "_scale")[j] = quantised.scale;
-        const std::span<std::int32_t> sums = at<std::int32_t>(name + "_sums");  // [segments][whole panels]
-        for (std::size_t i = 0; i < column.size(); ++i) {
-          put(i, quantised.q[i]);
-          sums[i / k * panels(n) * kPanel + j] += quantised.q[i];
-        }
-      } else if (p == Precision::kBf16) {
-        for (std::size_t i = 0; i < column.size(); ++i) put(i, to_bf16(column[i]));
-      } else {
-        for (std::size_t i = 0; i < column.size(); ++i) put(i, column[i]);
-      }
+    PackedMatrix to;
+    to.panels = at<std::byte>(name).data();
+    assert(at<std::byte>(name).size() == packed_bytes(k, n, layout_.precision, segments));
+    if (layout_.precision == Precision::kInt8) {
+      to.scale = at<float>(name + "_scale").data();
+      to.sums = at<std::int32_t>(name + "_sums").data();
     }
+    pack_panels(layout_.precision, segments, k, n, value, to);
   }
   /// A torch Linear weight [n, k].
   void linear(const std::string& name, std::size_t k, std::size_t n, std::span<const float> weight) {

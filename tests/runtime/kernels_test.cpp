@@ -14,6 +14,7 @@
 #include "core/rng.h"
 #include "m3vit/m3vit.hpp"
 #include "reference/naive_m3vit.h"
+#include "runtime/guarded.h"
 #include "runtime/resample.h"
 
 namespace m3vit {
@@ -21,50 +22,14 @@ namespace {
 
 std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
-constexpr float kCanary = -12345.678F;
+using testing::Guarded;
 
-/// `n` floats at `offset` floats past a 64-byte boundary, with canaries on both sides.
-class Guarded {
- public:
-  Guarded(std::size_t n, std::size_t offset, float fill = kCanary) : n_(n), data_(n + 2 * kBorder + 16, kCanary) {
-    const auto address = reinterpret_cast<std::uintptr_t>(data_.data() + kBorder);
-    begin_ = kBorder + (64 - address % 64) % 64 / sizeof(float) + offset % 16;
-    if (begin_ + n_ + kBorder > data_.size()) data_.resize(begin_ + n_ + kBorder, kCanary);
-    std::fill_n(data(), n_, fill);
-  }
-  float* data() { return data_.data() + begin_; }
-  float operator[](std::size_t i) const { return data_[begin_ + i]; }
-  bool intact() const {
-    for (std::size_t i = 0; i < data_.size(); ++i) {
-      if ((i < begin_ || i >= begin_ + n_) && data_[i] != kCanary) return false;
-    }
-    return true;
-  }
-
- private:
-  static constexpr std::size_t kBorder = 64;
-  std::size_t n_, begin_ = 0;
-  std::vector<float> data_;
-};
+constexpr Precision kPrecisions[] = {Precision::kF32, Precision::kBf16, Precision::kInt8};
 
 std::vector<float> random_floats(std::size_t n, Rng& rng) {
   std::vector<float> v(n);
   for (float& x : v) x = static_cast<float>(rng.normal());
   return v;
-}
-
-/// w [n][k] into panels.
-std::vector<float> pack(const std::vector<float>& w, std::size_t k, std::size_t n) {
-  std::vector<float> panels_of_w(packed_floats(k, n), 0.0F);
-  for (std::size_t j = 0; j < n; ++j) {
-    for (std::size_t i = 0; i < k; ++i) panels_of_w[((j / kPanel) * k + i) * kPanel + j % kPanel] = w[j * k + i];
-  }
-  return panels_of_w;
-}
-
-double dot_bound(std::size_t k, double sum_of_magnitudes) {
-  const double ku = static_cast<double>(k + 4) * 0x1p-24;
-  return ku / (1 - ku) * sum_of_magnitudes + 1e-30;
 }
 
 TEST(Isas, BestFirstScalarLastUnknownRefused) {
@@ -91,185 +56,6 @@ class PerIsa : public ::testing::TestWithParam<Isa> {
 INSTANTIATE_TEST_SUITE_P(All, PerIsa, ::testing::ValuesIn(available_isas()),
                          [](const auto& param) { return std::string(param.param.name); });
 
-struct GemmCase {
-  std::size_t m, n, k, segments;
-};
-
-const std::vector<GemmCase>& gemm_cases() {
-  static const std::vector<GemmCase> cases = [] {
-    std::vector<GemmCase> all;
-    for (const std::size_t m : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 24, 29}) {
-      for (const std::size_t n : {1, 31, 32, 33, 67}) all.push_back({m, n, 17, 1});
-    }
-    for (const std::size_t n : {2, 7, 8, 9, 15, 16, 17, 48, 64, 96}) all.push_back({13, n, 5, 1});
-    for (const std::size_t k : {1, 2, 3, 64, 129}) all.push_back({14, 40, k, 1});
-    all.push_back({25, 35, 6, 9});
-    all.push_back({97, 33, 3, 4});
-    return all;
-  }();
-  return cases;
-}
-
-TEST_P(PerIsa, GemmEqualsLoopsForEveryEpilogueAndTileEdge) {
-  Rng rng(11);
-  for (const GemmCase& c : gemm_cases()) {
-    const std::size_t k = c.k * c.segments;
-    const std::size_t stride = k + 3;
-    const std::size_t pool = c.m + 4;  // rows to gather from
-    const std::vector<float> a = random_floats(pool * stride, rng);
-    const std::vector<float> w = random_floats(c.n * k, rng);
-    const std::vector<float> b = pack(w, k, c.n);
-    const std::vector<float> bias = random_floats(c.n, rng);
-    const std::vector<float> scale = random_floats(c.m, rng);
-    std::vector<std::int32_t> index(pool);
-    std::iota(index.begin(), index.end(), 0);
-    for (std::size_t i = pool; i > 1; --i) std::swap(index[i - 1], index[rng.below(i)]);
-    for (const auto store : {Epilogue::Store::kSet, Epilogue::Store::kAdd, Epilogue::Store::kScatterAdd}) {
-      for (const auto activation :
-           {Epilogue::Activation::kNone, Epilogue::Activation::kGelu, Epilogue::Activation::kRelu}) {
-        const std::size_t c_stride = c.n + 5;
-        const std::vector<float> before = random_floats(pool * c_stride, rng);
-        Guarded out(pool * c_stride, c.m + c.n);
-        std::copy(before.begin(), before.end(), out.data());
-        Gemm g;
-        g.m = c.m;
-        g.n = c.n;
-        g.a.base = a.data();
-        g.a.stride = stride;
-        g.a.segment_k = k;
-        if (store == Epilogue::Store::kScatterAdd) {
-          g.a.kind = RowSource::Kind::kIndexed;
-          g.a.index = index.data();
-          g.out.index = index.data();
-          g.out.scale = scale.data();
-        }
-        g.b = b.data();
-        g.out.bias = bias.data();
-        g.out.activation = activation;
-        g.out.store = store;
-        g.out.c = out.data();
-        g.out.stride = c_stride;
-        kernels().gemm(g, 0, c.m, 0, panels(c.n));
-
-        std::vector<double> want(before.begin(), before.end());
-        std::vector<double> bound(want.size(), 0.0);
-        for (std::size_t r = 0; r < c.m; ++r) {
-          const bool scatter = store == Epilogue::Store::kScatterAdd;
-          const std::size_t from = scatter ? static_cast<std::size_t>(index[r]) : r;
-          for (std::size_t j = 0; j < c.n; ++j) {
-            double v = bias[j];
-            double magnitude = std::abs(v);
-            for (std::size_t i = 0; i < k; ++i) {
-              const double term = double{a[from * stride + i]} * w[j * k + i];
-              v += term;
-              magnitude += std::abs(term);
-            }
-            if (activation == Epilogue::Activation::kGelu) v = naive::gelu(v);
-            if (activation == Epilogue::Activation::kRelu) v = std::max(v, 0.0);
-            double& to = want[from * c_stride + j];
-            const double factor = scatter ? double{scale[r]} : 1.0;
-            // GELU is 1.13-Lipschitz; its own error is tested apart.
-            bound[from * c_stride + j] =
-                dot_bound(k, 1.2 * magnitude * std::max(std::abs(factor), 1.0) + std::abs(to)) +
-                (activation == Epilogue::Activation::kGelu ? 1e-6 * std::abs(factor) * (1 + std::abs(v)) : 0.0);
-            to = store == Epilogue::Store::kSet ? v : to + factor * v;
-          }
-        }
-        for (std::size_t i = 0; i < want.size(); ++i) {
-          ASSERT_LE(std::abs(double{out[i]} - want[i]), bound[i])
-              << "m=" << c.m << " n=" << c.n << " k=" << k << " store=" << static_cast<int>(store)
-              << " activation=" << static_cast<int>(activation) << " at " << i;
-        }
-        ASSERT_TRUE(out.intact()) << "m=" << c.m << " n=" << c.n;
-      }
-    }
-  }
-}
-
-TEST_P(PerIsa, GemmBitsDoNotDependOnTheSplit) {
-  Rng rng(12);
-  const std::size_t m = 41;
-  const std::size_t n = 100;
-  const std::size_t k = 77;
-  const std::vector<float> a = random_floats(m * k, rng);
-  const std::vector<float> b = pack(random_floats(n * k, rng), k, n);
-  std::vector<float> whole(m * n);
-  std::vector<float> split(m * n);
-  Gemm g;
-  g.m = m;
-  g.n = n;
-  g.a.base = a.data();
-  g.a.stride = k;
-  g.a.segment_k = k;
-  g.b = b.data();
-  g.out.activation = Epilogue::Activation::kGelu;
-  g.out.stride = n;
-  g.out.c = whole.data();
-  kernels().gemm(g, 0, m, 0, panels(n));
-  g.out.c = split.data();
-  for (std::size_t row = 0; row < m;) {
-    const std::size_t rows = std::min<std::size_t>(1 + rng.below(15), m - row);
-    for (std::size_t p = 0; p < panels(n); ++p) kernels().gemm(g, row, row + rows, p, p + 1);
-    row += rows;
-  }
-  EXPECT_EQ(std::memcmp(whole.data(), split.data(), whole.size() * sizeof(float)), 0);
-}
-
-TEST_P(PerIsa, ConvolutionEqualsTheNaiveOneAtEveryBorder) {
-  Rng rng(13);
-  for (const auto& [h, w, in, out_channels] :
-       {std::array<int, 4>{1, 1, 3, 2}, {1, 5, 4, 33}, {5, 1, 2, 3}, {2, 2, 1, 1}, {4, 7, 5, 40}}) {
-    const auto ci = static_cast<std::size_t>(in);
-    const auto co = static_cast<std::size_t>(out_channels);
-    naive::Map map(in, h, w);
-    naive::Tensor weight{{out_channels, in, 3, 3}, {}};
-    naive::Tensor bias{{out_channels}, std::vector<double>(co, 0.0)};
-    for (double& v : map.data) v = static_cast<float>(rng.normal());
-    for (std::size_t i = 0; i < co * ci * 9; ++i) weight.data.push_back(static_cast<float>(rng.normal()));
-    const naive::Map want = naive::conv2d(map, weight, bias);
-
-    std::vector<float> pixels;  // channels last
-    for (int y = 0; y < h; ++y) {
-      for (int x = 0; x < w; ++x) {
-        for (int c = 0; c < in; ++c) pixels.push_back(static_cast<float>(map.at(c, y, x)));
-      }
-    }
-    std::vector<float> taps(co * 9 * ci);
-    for (std::size_t o = 0; o < co; ++o) {
-      for (std::size_t tap = 0; tap < 9; ++tap) {
-        for (std::size_t c = 0; c < ci; ++c) {
-          taps[(o * 9 + tap) * ci + c] = static_cast<float>(weight.data[(o * ci + c) * 9 + tap]);
-        }
-      }
-    }
-    const std::vector<float> b = pack(taps, 9 * ci, co);
-    const std::vector<float> zeros(ci, 0.0F);
-    Gemm g;
-    g.m = size(h) * size(w);
-    g.n = co;
-    g.a.kind = RowSource::Kind::kConv3x3;
-    g.a.base = pixels.data();
-    g.a.stride = ci;
-    g.a.segments = 9;
-    g.a.segment_k = ci;
-    g.a.height = h;
-    g.a.width = w;
-    g.a.zeros = zeros.data();
-    g.b = b.data();
-    Guarded out(g.m * co, 3);
-    g.out.c = out.data();
-    g.out.stride = co;
-    kernels().gemm(g, 0, g.m, 0, panels(co));
-    for (int o = 0; o < out_channels; ++o) {
-      for (int p = 0; p < h * w; ++p) {
-        EXPECT_NEAR(out[static_cast<std::size_t>(p) * co + static_cast<std::size_t>(o)], want.at(o, p / w, p % w),
-                    1e-4);
-      }
-    }
-    EXPECT_TRUE(out.intact());
-  }
-}
-
 TEST_P(PerIsa, GeluIsExactToAMillionth) {
   std::vector<float> x;
   for (double v = -12.0; v <= 12.0; v += 1.0 / 512) x.push_back(static_cast<float>(v));
@@ -289,7 +75,7 @@ TEST_P(PerIsa, SoftmaxEqualsTheNaiveOneAndGivesEqualInputsEqualOutputs) {
   Rng rng(14);
   for (const std::size_t n : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 257}) {
     for (const double spread : {0.0, 1.0, 40.0}) {
-      Guarded x(n, n);
+      Guarded<float> x(n, n);
       naive::Row in;
       for (std::size_t i = 0; i < n; ++i) {
         x.data()[i] = static_cast<float>(spread * rng.normal());
@@ -308,25 +94,103 @@ TEST_P(PerIsa, SoftmaxEqualsTheNaiveOneAndGivesEqualInputsEqualOutputs) {
   }
 }
 
-TEST_P(PerIsa, LayerNormEqualsTheNaiveOne) {
+TEST_P(PerIsa, LayerNormEqualsTheNaiveOneInEveryPrecision) {
   Rng rng(15);
   for (const std::size_t n : {1, 3, 8, 15, 16, 17, 64, 100}) {
     const std::vector<float> x = random_floats(3 * (n + 2), rng);
     const std::vector<float> weight = random_floats(n, rng);
     const std::vector<float> bias = random_floats(n, rng);
-    Guarded y(3 * (n + 1), n);
-    kernels().layer_norm(x.data(), n + 2, 3, n, weight.data(), bias.data(), 1e-6F, y.data(), n + 1);
     const naive::Tensor w{{}, {weight.begin(), weight.end()}};
     const naive::Tensor b{{}, {bias.begin(), bias.end()}};
-    for (std::size_t r = 0; r < 3; ++r) {
-      const float* row = x.data() + r * (n + 2);
-      const naive::Row want = naive::layer_norm({row, row + n}, w, b);
-      for (std::size_t i = 0; i < n; ++i) ASSERT_NEAR(y[r * (n + 1) + i], want[i], 2e-5) << "n=" << n;
-      if (r < 2) {
-        EXPECT_EQ(y[r * (n + 1) + n], kCanary);
+    for (const Precision precision : kPrecisions) {
+      Guarded<float> copy(3 * (n + 1), n);
+      const std::size_t stride = row_bytes(n, precision) + 4;
+      Guarded<std::uint8_t> y(3 * stride);
+      Guarded<float> scale(3);
+      LayerNorm l;
+      l.x = x.data();
+      l.x_stride = (n + 2) * sizeof(float);
+      l.n = n;
+      l.weight = weight.data();
+      l.bias = bias.data();
+      l.eps = 1e-6F;
+      l.precision = precision;
+      l.y = y.data();
+      l.y_stride = stride;
+      l.y_scale = scale.data();
+      l.copy = copy.data();
+      l.copy_stride = (n + 1) * sizeof(float);
+      kernels().layer_norm(l, 1, 3);
+      kernels().layer_norm(l, 0, 1);
+      for (std::size_t r = 0; r < 3; ++r) {
+        const float* row = x.data() + r * (n + 2);
+        const naive::Row want = naive::layer_norm({row, row + n}, w, b);
+        const std::uint8_t* out = y.data() + r * stride;
+        for (std::size_t i = 0; i < n; ++i) {
+          const float got = copy[r * (n + 1) + i];
+          ASSERT_NEAR(got, want[i], 2e-5) << "n=" << n;
+          if (precision == Precision::kF32) {
+            ASSERT_EQ(std::memcmp(out + 4 * i, &got, sizeof(got)), 0);
+          } else if (precision == Precision::kBf16) {
+            const std::uint16_t bits = to_bf16(got);
+            ASSERT_EQ(std::memcmp(out + 2 * i, &bits, sizeof(bits)), 0);
+          } else {
+            ASSERT_NEAR(static_cast<float>(out[i] - 128) * scale[r], got, 0.501F * scale[r]);
+          }
+        }
+        for (std::size_t i = n * element_bytes(precision); i < stride; ++i) {
+          const std::uint8_t zero = precision == Precision::kInt8 ? 128 : 0;
+          ASSERT_EQ(out[i], i < row_bytes(n, precision) ? zero : Guarded<std::uint8_t>::kCanary);
+        }
+        ASSERT_EQ(copy[r * (n + 1) + n], Guarded<float>::kCanary);
       }
+      EXPECT_TRUE(y.intact() && copy.intact() && scale.intact());
     }
-    EXPECT_TRUE(y.intact());
+  }
+}
+
+TEST_P(PerIsa, QuantisedRowsAreWithinHalfAStepAndRoundedRowsAreNearest) {
+  Rng rng(19);
+  for (const std::size_t n : {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 64, 100}) {
+    std::vector<float> x = random_floats(4 * (n + 1), rng);
+    for (float& v : x) v *= 1e-3F;
+    std::fill_n(x.data() + n + 1, n, 0.0F);  // a row of zeros
+    x[2 * (n + 1)] = -7.0F;                  // the largest is negative
+    const std::size_t stride = row_bytes(n, Precision::kBf16) + 4;
+    Guarded<std::uint8_t> rounded(4 * stride);
+    kernels().to_bf16(x.data(), (n + 1) * sizeof(float), 4, n, reinterpret_cast<std::uint16_t*>(rounded.data()),
+                      stride);
+    EXPECT_TRUE(rounded.intact());
+    for (const bool bf16 : {false, true}) {
+      const std::size_t y_stride = row_bytes(n, Precision::kInt8) + 1;
+      Guarded<std::uint8_t> y(4 * y_stride);
+      Guarded<float> scale(4);
+      const void* const in = bf16 ? static_cast<const void*>(rounded.data()) : x.data();
+      kernels().quantize_rows(in, bf16, bf16 ? stride : (n + 1) * sizeof(float), 4, n, y.data(), y_stride,
+                              scale.data());
+      EXPECT_EQ(scale[1], 0.0F);
+      for (std::size_t r = 0; r < 4; ++r) {
+        float most = 0.0F;
+        for (std::size_t i = 0; i < n; ++i) {
+          float v = x[r * (n + 1) + i];
+          std::uint16_t bits;
+          std::memcpy(&bits, rounded.data() + r * stride + 2 * i, sizeof(bits));
+          ASSERT_EQ(bits, to_bf16(v));
+          if (bf16) v = from_bf16(bits);
+          most = std::max(most, std::abs(v));
+          const float got = static_cast<float>(y[r * y_stride + i] - 128) * scale[r];
+          ASSERT_LE(std::abs(got - v), 0.5001F * scale[r]) << "n=" << n;
+        }
+        ASSERT_FLOAT_EQ(scale[r], most / 127.0F);
+        for (std::size_t i = n; i < y_stride; ++i) {
+          ASSERT_EQ(y[r * y_stride + i], i < row_bytes(n, Precision::kInt8) ? 128 : Guarded<std::uint8_t>::kCanary);
+        }
+        for (std::size_t i = 2 * n; i < stride; ++i) {
+          ASSERT_EQ(rounded[r * stride + i], i < row_bytes(n, Precision::kBf16) ? 0 : Guarded<std::uint8_t>::kCanary);
+        }
+      }
+      EXPECT_TRUE(y.intact() && scale.intact());
+    }
   }
 }
 
@@ -357,18 +221,18 @@ TEST_P(PerIsa, AttentionEqualsTheNaiveOneAcrossKeyBlocks) {
     const naive::Matrix want = naive::attention(rows, heads);
     Attention a;
     a.qkv = qkv.data();
-    a.stride = stride;
+    a.stride = stride * sizeof(float);
     a.tokens = t;
     a.heads = static_cast<std::size_t>(heads);
     a.head_dim = static_cast<std::size_t>(head_dim);
-    Guarded keys(a.heads * a.key_floats(), 0);
-    Guarded values(a.heads * a.value_floats(), 0);
-    Guarded scratch(attention_scratch(a.head_dim), 0);
-    Guarded out(t * (width / 3), 5);
+    Guarded<std::uint8_t> keys(a.heads * a.key_bytes());
+    Guarded<std::uint8_t> values(a.heads * a.value_bytes());
+    Guarded<float> scratch(attention_scratch(a.head_dim));
+    Guarded<float> out(t * (width / 3), 5);
     a.keys = keys.data();
     a.values = values.data();
     a.out = out.data();
-    a.out_stride = width / 3;
+    a.out_stride = width / 3 * sizeof(float);
     for (std::size_t h = 0; h < a.heads; ++h) {
       kernels().attention_pack(a, h);
       const std::size_t cut = t / 3;
@@ -384,31 +248,103 @@ TEST_P(PerIsa, AttentionEqualsTheNaiveOneAcrossKeyBlocks) {
   }
 }
 
+TEST_P(PerIsa, Bf16AttentionIsAsCloseAsItsRoundings) {
+  Rng rng(20);
+  for (const auto& [tokens, heads, head_dim, spread] : {std::array<int, 4>{1, 1, 1, 1},
+                                                        {2, 3, 5, 1},
+                                                        {13, 2, 33, 3},
+                                                        {33, 1, 7, 30},
+                                                        {255, 1, 4, 1},
+                                                        {257, 2, 64, 10},
+                                                        {601, 1, 32, 5}}) {
+    const auto t = static_cast<std::size_t>(tokens);
+    const std::size_t width = 3 * size(heads) * size(head_dim);
+    const std::size_t stride = row_bytes(width, Precision::kBf16) / 2 + 2;
+    std::vector<std::uint16_t> qkv(t * stride, 0x3333);
+    naive::Matrix rows(t, naive::Row(width));
+    double largest = 0.0;  // of v
+    for (std::size_t r = 0; r < t; ++r) {
+      for (std::size_t i = 0; i < width; ++i) {
+        const double v = rng.normal() * (i < 2 * width / 3 ? std::sqrt(spread) : 1.0);
+        qkv[r * stride + i] = to_bf16(static_cast<float>(v));
+        rows[r][i] = from_bf16(qkv[r * stride + i]);
+        if (i >= 2 * width / 3) largest = std::max(largest, std::abs(v));
+      }
+    }
+    const naive::Matrix want = naive::attention(rows, heads);
+    Attention a;
+    a.precision = Precision::kBf16;
+    a.qkv = qkv.data();
+    a.stride = stride * 2;
+    a.tokens = t;
+    a.heads = static_cast<std::size_t>(heads);
+    a.head_dim = static_cast<std::size_t>(head_dim);
+    const std::size_t out_width = row_bytes(width / 3, Precision::kBf16) / 2;
+    Guarded<std::uint8_t> keys(a.heads * a.key_bytes());
+    Guarded<std::uint8_t> values(a.heads * a.value_bytes());
+    Guarded<float> scratch(attention_scratch(a.head_dim));
+    Guarded<std::uint16_t> out(t * out_width);
+    a.keys = keys.data();
+    a.values = values.data();
+    a.out = out.data();
+    a.out_stride = out_width * 2;
+    for (std::size_t h = 0; h < a.heads; ++h) {
+      kernels().attention_pack(a, h);
+      kernels().attention_rows(a, h, t / 3, t, scratch.data());
+      kernels().attention_rows(a, h, 0, t / 3, scratch.data());
+    }
+    for (std::size_t r = 0; r < t; ++r) {
+      for (std::size_t i = 0; i < width / 3; ++i) {
+        // Each probability is rounded by 2^-9 of itself, then the result.
+        ASSERT_NEAR(from_bf16(out[r * out_width + i]), want[r][i],
+                    0x1p-9 * largest + 0x1p-8 * std::abs(want[r][i]) + 1e-4)
+            << "tokens=" << tokens << " head_dim=" << head_dim;
+      }
+      if (width / 3 < out_width) {
+        ASSERT_EQ(out[r * out_width + width / 3], 0);
+      }
+    }
+    EXPECT_TRUE(keys.intact() && values.intact() && scratch.intact() && out.intact());
+  }
+}
+
 TEST_P(PerIsa, UpsamplingEqualsTheNaiveOne) {
   Rng rng(17);
   for (const auto& [h, w, channels] : {std::array<int, 3>{1, 1, 1}, {1, 4, 3}, {3, 1, 17}, {2, 3, 16}, {5, 4, 33}}) {
     naive::Map map(channels, h, w);
     const auto c = static_cast<std::size_t>(channels);
-    std::vector<float> x(size(h) * size(w) * (c + 2));
+    const std::size_t in = c + 3;
+    const std::size_t across = c + c % 2;
+    std::vector<float> x(size(h) * size(w) * in);
+    std::vector<std::uint16_t> x16(x.size());
     for (int p = 0; p < h * w; ++p) {
       for (int i = 0; i < channels; ++i) {
-        float& v = x[static_cast<std::size_t>(p) * (c + 2) + static_cast<std::size_t>(i)];
-        v = static_cast<float>(rng.normal());
-        map.at(i, p / w, p % w) = v;
+        const std::size_t at = static_cast<std::size_t>(p) * in + static_cast<std::size_t>(i);
+        x16[at] = to_bf16(static_cast<float>(rng.normal()));
+        x[at] = from_bf16(x16[at]);
+        map.at(i, p / w, p % w) = x[at];
       }
     }
     const naive::Map want = naive::resize_bilinear(map, 2 * h, 2 * w);
-    Guarded y(4 * size(h) * size(w) * c, 9);
+    Guarded<float> y(4 * size(h) * size(w) * c, 9);
+    Guarded<std::uint16_t> y16(4 * size(h) * size(w) * across, 9);
     for (int line = 0; line < 2 * h; ++line) {
-      kernels().upsample2(x.data(), c + 2, h, w, c, y.data(), c, line, line + 1);
+      kernels().upsample2(Precision::kF32, x.data(), in * 4, h, w, c, y.data(), c * 4, line, line + 1);
+      kernels().upsample2(Precision::kBf16, x16.data(), in * 2, h, w, c, y16.data(), across * 2, line, line + 1);
     }
     for (int p = 0; p < 4 * h * w; ++p) {
+      const auto pixel = static_cast<std::size_t>(p);
       for (int i = 0; i < channels; ++i) {
-        ASSERT_NEAR(y[static_cast<std::size_t>(p) * c + static_cast<std::size_t>(i)],
-                    want.at(i, p / (2 * w), p % (2 * w)), 1e-5);
+        const auto at = static_cast<std::size_t>(i);
+        const double truth = want.at(i, p / (2 * w), p % (2 * w));
+        ASSERT_NEAR(y[pixel * c + at], truth, 1e-5);
+        ASSERT_NEAR(from_bf16(y16[pixel * across + at]), truth, 0x1p-8 * std::abs(truth) + 1e-6);
+      }
+      if (across > c) {
+        ASSERT_EQ(y16[pixel * across + c], 0);
       }
     }
-    EXPECT_TRUE(y.intact());
+    EXPECT_TRUE(y.intact() && y16.intact());
   }
 }
 

@@ -17,7 +17,15 @@ HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
 namespace {
 
-constexpr Kernels kKernels{GemmRows, AttentionPack, AttentionRows, LayerNormRows, SoftmaxRow, GeluRow, Upsample2};
+constexpr Kernels kKernels{GemmRows<PortableTiles>,
+                           AttentionPack,
+                           AttentionRows<PortableTiles>,
+                           LayerNormRows,
+                           QuantizeRows,
+                           ToBf16Rows,
+                           SoftmaxRow,
+                           GeluRow,
+                           Upsample2};
 
 }  // namespace
 

@@ -2,80 +2,135 @@
 /// What every instruction set offers: one table of function pointers, chosen once a session. No SIMD type appears here.
 /// kernels.cpp compiles the `-inl.h` files once for each of Highway's targets; a session may ask for one by name, so
 /// that two sessions in one process can differ and nothing global is switched.
+///
+/// All strides are in bytes. Every matrix operand has one of three precisions; sums, LayerNorm, softmax, GELU and the
+/// residual stream are f32 whatever the operands are.
+/// - bf16: rounded to nearest even, NaN stays NaN; held as its 16 bits; sums in f32.
+/// - int8: weights symmetric per output column, q in −127 … 127, w ≈ q · scale[n]; activations with one scale a row
+///   (token or pixel), symmetric, stored biased as u8 = q + 128, so that zero is 128; sums in int32, exact.
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "runtime/precision.h"
+
 namespace m3vit {
 
-/// Weight panels: [ceil(n / 32)][k][32], zero-padded. One layout serves every vector width up to 32 floats.
+/// Bytes of a row of `n` elements. Rows that feed a GEMM are read in whole groups: the elements past `n` in the last
+/// group meet weights of 0, so they may be anything in int8 and must be finite in bf16. Every kernel here that writes
+/// bf16 or int8 rows writes them too (as zeros).
+constexpr std::size_t row_bytes(std::size_t n, Precision p) { return 4 * groups(n, p); }
+
+/// Columns of one weight panel.
 inline constexpr std::size_t kPanel = 32;
-/// Rows of one register tile: 12 × 32 accumulators are 24 AVX-512 registers.
+/// Bytes of one panel line: 32 columns of one group.
+inline constexpr std::size_t kPanelLine = 4 * kPanel;
+/// Most rows of one register tile: 12 × 32 accumulators are 24 AVX-512 registers.
 inline constexpr std::size_t kTileRows = 12;
 
 constexpr std::size_t panels(std::size_t n) { return (n + kPanel - 1) / kPanel; }
-constexpr std::size_t packed_floats(std::size_t k, std::size_t n) { return panels(n) * k * kPanel; }
+/// Weight panels of every instruction set and precision: [panels(n)][segments][groups(segment_k)][32][group], zeros
+/// beyond k and n. `segments`: as in RowSource; each is padded to whole groups by itself. 64-byte aligned.
+constexpr std::size_t packed_bytes(std::size_t segment_k, std::size_t n, Precision p, std::size_t segments = 1) {
+  return panels(n) * segments * groups(segment_k, p) * kPanelLine;
+}
+/// Entries of Matrix::scale and, for each segment, of Matrix::sums: whole panels.
+constexpr std::size_t padded_columns(std::size_t n) { return panels(n) * kPanel; }
 
-/// Where row `r` of A lies, segment by segment; a row is `segments` runs of `segment_k` floats.
+/// Where row `r` of A lies, segment by segment; a row is `segments` runs of `segment_k` elements.
 struct RowSource {
   enum class Kind {
-    kRows,     ///< base + r · stride
-    kIndexed,  ///< base + index[r] · stride
-    kConv3x3,  ///< r is a pixel of a [height, width] map; segment s is its neighbour (s / 3 − 1, s % 3 − 1), or `zeros`
-    kPatch,  ///< r is a patch of [3, height, width] planes; segment s is line s % patch of plane s / patch
+    kRows,     ///< source row r; one segment
+    kIndexed,  ///< source row index[r]; one segment
+    kTaps,     ///< segment s is source row index[r · segments + s], or `zeros` where that is negative
+    /// r is a pixel of a [height, width] map, which is also the source row; segment s is its neighbour
+    /// (s / 3 − 1, s % 3 − 1), or `zeros`. 9 segments.
+    kConv3x3,
+    /// r is a patch of [3, height, width] planes; segment s is line s % patch of plane s / patch. Not in int8. In bf16
+    /// with an odd patch the planes need one finite element after the last.
+    kPatch,
   };
   Kind kind = Kind::kRows;
-  const float* base = nullptr;
-  std::size_t stride = 0;  ///< floats between rows
+  const void* base = nullptr;
+  std::size_t stride = 0;  ///< bytes between source rows
   std::size_t segments = 1;
-  std::size_t segment_k = 0;
+  std::size_t segment_k = 0;  ///< elements
   const std::int32_t* index = nullptr;
   int height = 0, width = 0, patch = 0;
-  const float* zeros = nullptr;  ///< segment_k zeros: the border of kConv3x3
+  const void* zeros = nullptr;   ///< row_bytes(segment_k) of zeros (int8: of 128)
+  const float* scale = nullptr;  ///< int8: of each source row
 };
 
-/// What happens to a finished sum v = Σ_k a·b + bias, in this order: activation, then the way into C.
+/// B of a GEMM.
+struct Matrix {
+  const void* panels = nullptr;
+  const float* scale = nullptr;        ///< int8: padded_columns(n)
+  const std::int32_t* sums = nullptr;  ///< int8: [segments][padded_columns(n)], Σ_k q of the segment
+};
+
+/// What happens to a finished sum v = Σ_k a·b + bias, in this order: activation, then the way into C. In int8 the sum
+/// is Σ over segments, ascending, of float(Σ_k (u8 − 128) · q) · a.scale[source row], times b.scale[n].
 struct Epilogue {
   enum class Activation { kNone, kGelu, kRelu };
   enum class Store {
-    kSet,         ///< c[r] = v
-    kAdd,         ///< c[r] += v (residual)
-    kScatterAdd,  ///< c[index[r]] += scale[r] · v (gate-weighted sum of experts)
+    kSet,         ///< c[to(r)] = v
+    kAdd,         ///< c[to(r)] += v (residual)
+    kScatterAdd,  ///< c[to(r)] += scale[r] · v (gate-weighted sum of experts)
   };
   const float* bias = nullptr;  ///< n floats, or null
   Activation activation = Activation::kNone;
   Store store = Store::kSet;
-  float* c = nullptr;
-  std::size_t stride = 0;  ///< floats between rows of C
-  const std::int32_t* index = nullptr;
-  const float* scale = nullptr;
+  void* c = nullptr;
+  bool bf16 = false;                    ///< C holds bf16, in rows of whole groups; kSet only
+  std::size_t stride = 0;               ///< bytes between rows of C
+  const std::int32_t* index = nullptr;  ///< to(r) = index[r], or r where null
+  const float* scale = nullptr;         ///< kScatterAdd
 };
 
 struct Gemm {
+  Precision precision = Precision::kF32;  ///< of A and B
   std::size_t m = 0, n = 0;
   RowSource a;
-  const float* b = nullptr;  ///< panels over k = segments · segment_k
+  Matrix b;
   Epilogue out;
 };
 
+/// kF32 or kBf16: of qkv, keys, values and out. Scores and sums are f32; in bf16 the probabilities are rounded to bf16.
 struct Attention {
-  const float* qkv = nullptr;  ///< [tokens, 3 · heads · head_dim] as q | k | v
+  Precision precision = Precision::kF32;
+  const void* qkv = nullptr;  ///< [tokens, 3 · heads · head_dim] as q | k | v, rows of whole groups
   std::size_t stride = 0;
   std::size_t tokens = 0, heads = 0, head_dim = 0;
-  float* keys = nullptr;    ///< [heads] panels of kᵀ: [panels(tokens)][head_dim][32]
-  float* values = nullptr;  ///< [heads] panels of v: [panels(head_dim)][tokens][32]
-  float* out = nullptr;     ///< [tokens, heads · head_dim]
+  void* keys = nullptr;    ///< [heads] panels of kᵀ (k = head_dim, n = tokens)
+  void* values = nullptr;  ///< [heads] panels of v (k = tokens, n = head_dim)
+  void* out = nullptr;     ///< [tokens, heads · head_dim], rows of whole groups
   std::size_t out_stride = 0;
-  std::size_t key_floats() const { return packed_floats(head_dim, tokens); }
-  std::size_t value_floats() const { return packed_floats(tokens, head_dim); }
+  std::size_t key_bytes() const { return packed_bytes(head_dim, tokens, precision); }
+  std::size_t value_bytes() const { return packed_bytes(tokens, head_dim, precision); }
 };
 /// Keys in one block of the online softmax.
 inline constexpr std::size_t kKeyBlock = 256;
-/// Scratch of one worker in attention_rows: scores, their output sums and the row statistics.
+/// Floats of scratch of one worker in attention_rows: scores and their output sums. Every precision.
 constexpr std::size_t attention_scratch(std::size_t head_dim) {
   return kTileRows * (kKeyBlock + panels(head_dim) * kPanel);
 }
+
+/// y = (x − mean) / √(var + eps) · weight + bias over each row of n, into either or both of two outputs.
+struct LayerNorm {
+  const float* x = nullptr;
+  std::size_t x_stride = 0;
+  std::size_t n = 0;
+  const float *weight = nullptr, *bias = nullptr;
+  float eps = 0.0F;
+  Precision precision = Precision::kF32;
+  void* y = nullptr;  ///< in `precision`, rows of whole groups; or null
+  std::size_t y_stride = 0;
+  float* y_scale = nullptr;  ///< int8: one a row
+  float* copy = nullptr;     ///< the same rows in f32 (for the router when y is not f32); or null
+  std::size_t copy_stride = 0;
+};
 
 /// Every function is pure: the same arguments give the same bits whichever thread runs them. Sums over k go in
 /// ascending order for every tile height, so splitting rows among threads or queues changes no bit.
@@ -86,19 +141,25 @@ struct Kernels {
   /// Packs keys and values of one head.
   void (*attention_pack)(const Attention& a, std::size_t head);
   /// softmax(q·kᵀ / √head_dim) · v for queries [begin, end) of one head; blocks of keys with an online softmax, so no
-  /// tokens × tokens matrix exists. `scratch`: attention_scratch(head_dim) floats.
+  /// tokens × tokens matrix exists. `scratch`: attention_scratch(head_dim) floats, 64-byte aligned.
   void (*attention_rows)(const Attention& a, std::size_t head, std::size_t begin, std::size_t end, float* scratch);
-  /// y = (x − mean) / √(var + eps) · weight + bias over each of `rows` rows of n.
-  void (*layer_norm)(const float* x, std::size_t x_stride, std::size_t rows, std::size_t n, const float* weight,
-                     const float* bias, float eps, float* y, std::size_t y_stride);
+  /// Rows [begin, end).
+  void (*layer_norm)(const LayerNorm& l, std::size_t begin, std::size_t end);
+  /// Rows of n f32 or (`bf16`) bf16 → u8 = 128 + round(x · 127 / max|x|) and scale = max|x| / 127 (0 for a row of
+  /// zeros). y: rows of whole groups. A row that holds a NaN or an infinity gives some row and scale, no more.
+  void (*quantize_rows)(const void* x, bool bf16, std::size_t x_stride, std::size_t rows, std::size_t n,
+                        std::uint8_t* y, std::size_t y_stride, float* scale);
+  /// y: rows of whole groups.
+  void (*to_bf16)(const float* x, std::size_t x_stride, std::size_t rows, std::size_t n, std::uint16_t* y,
+                  std::size_t y_stride);
   /// In place, n ≥ 1.
   void (*softmax)(float* x, std::size_t n);
   /// In place, exact (erf) GELU.
   void (*gelu)(float* x, std::size_t n);
   /// Bilinear ×2 (align_corners = false) of a channels-last map [height · width, channels] for output lines
-  /// [begin, end).
-  void (*upsample2)(const float* x, std::size_t x_stride, int height, int width, std::size_t channels, float* y,
-                    std::size_t y_stride, int begin, int end);
+  /// [begin, end). kF32 or kBf16: of x and y.
+  void (*upsample2)(Precision precision, const void* x, std::size_t x_stride, int height, int width,
+                    std::size_t channels, void* y, std::size_t y_stride, int begin, int end);
 };
 
 struct Isa {

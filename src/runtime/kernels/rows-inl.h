@@ -1,4 +1,5 @@
-// Element-wise and row-wise parts: GELU, softmax, LayerNorm, bilinear ×2. Included once per Highway target.
+// Element-wise and row-wise parts: GELU, softmax, LayerNorm, rounding and quantising rows, bilinear ×2. Included once
+// per Highway target.
 #if defined(M3VIT_RUNTIME_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef M3VIT_RUNTIME_KERNELS_ROWS_INL_H_
 #undef M3VIT_RUNTIME_KERNELS_ROWS_INL_H_
@@ -10,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 #include "runtime/kernels/kernels.h"
@@ -108,35 +110,180 @@ inline void SoftmaxRow(float* x, std::size_t n) {
   Map(x, n, [s](auto v) HWY_ATTR { return hn::Div(v, s); });
 }
 
-inline void LayerNormRows(const float* x, std::size_t x_stride, std::size_t rows, std::size_t n, const float* weight,
-                          const float* bias, float eps, float* y, std::size_t y_stride) {
+using Tag16 = hn::Rebind<std::uint16_t, Tag>;
+using Tag8 = hn::Rebind<std::int8_t, Tag>;
+
+/// `kPrecision` (f32 or bf16) elements at p + i.
+template <Precision kPrecision>
+HWY_INLINE hn::Vec<Tag> LoadFloats(const void* p, std::size_t i) {
+  if constexpr (kPrecision == Precision::kF32) {
+    return hn::LoadU(Tag(), static_cast<const float*>(p) + i);
+  } else {
+    const hn::RebindToUnsigned<Tag> du;
+    const auto bits = hn::PromoteTo(du, hn::LoadU(Tag16(), static_cast<const std::uint16_t*>(p) + i));
+    return hn::BitCast(Tag(), hn::ShiftLeft<16>(bits));
+  }
+}
+template <Precision kPrecision>
+HWY_INLINE float LoadFloat(const void* p, std::size_t i) {
+  if constexpr (kPrecision == Precision::kF32) {
+    return static_cast<const float*>(p)[i];
+  } else {
+    return from_bf16(static_cast<const std::uint16_t*>(p)[i]);
+  }
+}
+
+/// Rounds to nearest even; the last step of to_bf16 in vectors.
+HWY_INLINE void StoreBf16Vector(hn::Vec<Tag> v, std::uint16_t* to) {
+  const hn::RebindToUnsigned<Tag> du;
+  const hn::RebindToSigned<Tag> di;
+  const auto bits = hn::BitCast(du, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
+  auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
+  const auto nan = hn::Or(bits, hn::Set(du, 0x400000U));
+  rounded = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), nan, rounded);
+  hn::StoreU(hn::DemoteTo(Tag16(), hn::BitCast(di, hn::ShiftRight<16>(rounded))), Tag16(), to);
+}
+
+template <Precision kPrecision>
+HWY_INLINE void StoreFloats(hn::Vec<Tag> v, void* p, std::size_t i) {
+  if constexpr (kPrecision == Precision::kF32) {
+    hn::StoreU(v, Tag(), static_cast<float*>(p) + i);
+  } else {
+    StoreBf16Vector(v, static_cast<std::uint16_t*>(p) + i);
+  }
+}
+template <Precision kPrecision>
+HWY_INLINE void StoreFloat(float v, void* p, std::size_t i) {
+  if constexpr (kPrecision == Precision::kF32) {
+    static_cast<float*>(p)[i] = v;
+  } else {
+    static_cast<std::uint16_t*>(p)[i] = to_bf16(v);
+  }
+}
+
+/// n floats to bf16 and a zero up to the end of the last group.
+HWY_INLINE void StoreBf16(const float* x, std::size_t n, std::uint16_t* y) {
+  const std::size_t lanes = hn::Lanes(Tag());
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) StoreBf16Vector(hn::LoadU(Tag(), x + i), y + i);
+  for (; i < n; ++i) y[i] = to_bf16(x[i]);
+  if (n % 2 != 0) y[n] = 0;
+}
+
+/// 128 + round(v · inverse): biased int8.
+HWY_INLINE void StoreInt8Vector(hn::Vec<Tag> v, hn::Vec<Tag> inverse, std::uint8_t* to) {
+  const Tag8 d8;
+  const hn::RebindToUnsigned<Tag8> du8;
+  const auto q = hn::DemoteTo(d8, hn::NearestInt(hn::Mul(v, inverse)));
+  hn::StoreU(hn::Xor(hn::BitCast(du8, q), hn::Set(du8, std::uint8_t{128})), du8, to);
+}
+
+/// The row vector(i), i in steps of whole vectors and then, for the tail, scalar(i): quantised, padded to whole groups.
+/// Returns its scale.
+template <class FV, class FS>
+HWY_INLINE float StoreInt8Row(std::size_t n, const FV& vector, const FS& scalar, std::uint8_t* y) {
   const Tag d;
   const std::size_t lanes = hn::Lanes(d);
+  const std::size_t whole = n / lanes * lanes;
+  auto most = hn::Zero(d);
+  for (std::size_t i = 0; i < whole; i += lanes) most = hn::Max(most, hn::Abs(vector(i)));
+  float tail[kMaxLanes] = {};
+  for (std::size_t i = whole; i < n; ++i) tail[i - whole] = scalar(i);
+  const auto last = hn::LoadU(d, tail);
+  const float largest = hn::GetLane(hn::MaxOfLanes(d, hn::Max(most, hn::Abs(last))));
+  const auto inverse = hn::Set(d, largest > 0.0F ? 127.0F / largest : 0.0F);
+  for (std::size_t i = 0; i < whole; i += lanes) StoreInt8Vector(vector(i), inverse, y + i);
+  std::uint8_t end[kMaxLanes];
+  StoreInt8Vector(last, inverse, end);
+  std::copy(end, end + (n - whole), y + whole);
+  std::fill(y + n, y + row_bytes(n, Precision::kInt8), std::uint8_t{128});
+  return largest > 0.0F ? largest / 127.0F : 0.0F;
+}
+
+inline void QuantizeRows(const void* x, bool bf16, std::size_t x_stride, std::size_t rows, std::size_t n,
+                         std::uint8_t* y, std::size_t y_stride, float* scale) {
+  for (std::size_t r = 0; r < rows; ++r, y += y_stride) {
+    const void* const row = static_cast<const std::byte*>(x) + r * x_stride;
+    if (bf16) {
+      scale[r] = StoreInt8Row(
+          n, [row](std::size_t i) HWY_ATTR { return LoadFloats<Precision::kBf16>(row, i); },
+          [row](std::size_t i) HWY_ATTR { return LoadFloat<Precision::kBf16>(row, i); }, y);
+    } else {
+      scale[r] = StoreInt8Row(
+          n, [row](std::size_t i) HWY_ATTR { return LoadFloats<Precision::kF32>(row, i); },
+          [row](std::size_t i) HWY_ATTR { return LoadFloat<Precision::kF32>(row, i); }, y);
+    }
+  }
+}
+
+inline void ToBf16Rows(const float* x, std::size_t x_stride, std::size_t rows, std::size_t n, std::uint16_t* y,
+                       std::size_t y_stride) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    StoreBf16(reinterpret_cast<const float*>(reinterpret_cast<const std::byte*>(x) + r * x_stride), n,
+              reinterpret_cast<std::uint16_t*>(reinterpret_cast<std::byte*>(y) + r * y_stride));
+  }
+}
+
+inline void LayerNormRows(const LayerNorm& l, std::size_t begin, std::size_t end) {
+  const Tag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t n = l.n;
+  const std::size_t whole = n / lanes * lanes;
   const auto count = static_cast<float>(n);
-  for (std::size_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
+  for (std::size_t r = begin; r < end; ++r) {
+    const auto* const x = reinterpret_cast<const float*>(reinterpret_cast<const std::byte*>(l.x) + r * l.x_stride);
     auto sums = hn::Zero(d);
     std::size_t i = 0;
-    for (; i + lanes <= n; i += lanes) sums = hn::Add(sums, hn::LoadU(d, x + i));
+    for (; i < whole; i += lanes) sums = hn::Add(sums, hn::LoadU(d, x + i));
     float mean = hn::GetLane(hn::SumOfLanes(d, sums));
     for (; i < n; ++i) mean += x[i];
     mean /= count;
 
     auto squares = hn::Zero(d);
     const auto m = hn::Set(d, mean);
-    for (i = 0; i + lanes <= n; i += lanes) {
+    for (i = 0; i < whole; i += lanes) {
       const auto v = hn::Sub(hn::LoadU(d, x + i), m);
       squares = hn::MulAdd(v, v, squares);
     }
     float variance = hn::GetLane(hn::SumOfLanes(d, squares));
     for (; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
-    const float inverse = 1.0F / std::sqrt(variance / count + eps);
+    const float inverse = 1.0F / std::sqrt(variance / count + l.eps);
 
     const auto s = hn::Set(d, inverse);
-    for (i = 0; i + lanes <= n; i += lanes) {
-      const auto v = hn::Mul(hn::Sub(hn::LoadU(d, x + i), m), s);
-      hn::StoreU(hn::MulAdd(v, hn::LoadU(d, weight + i), hn::LoadU(d, bias + i)), d, y + i);
+    const float* const weight = l.weight;
+    const float* const bias = l.bias;
+    const auto vector = [=](std::size_t at) HWY_ATTR {
+      const Tag t;
+      const auto v = hn::Mul(hn::Sub(hn::LoadU(t, x + at), m), s);
+      return hn::MulAdd(v, hn::LoadU(t, weight + at), hn::LoadU(t, bias + at));
+    };
+    const auto scalar = [=](std::size_t at) { return (x[at] - mean) * inverse * weight[at] + bias[at]; };
+    const auto floats = [&](float* to) HWY_ATTR {
+      std::size_t at = 0;
+      for (; at < whole; at += lanes) hn::StoreU(vector(at), Tag(), to + at);
+      for (; at < n; ++at) to[at] = scalar(at);
+    };
+    if (l.copy != nullptr) {
+      floats(reinterpret_cast<float*>(reinterpret_cast<std::byte*>(l.copy) + r * l.copy_stride));
     }
-    for (; i < n; ++i) y[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+    if (l.y == nullptr) continue;
+    std::byte* const y = static_cast<std::byte*>(l.y) + r * l.y_stride;
+    switch (l.precision) {
+      case Precision::kF32:
+        floats(reinterpret_cast<float*>(y));
+        break;
+      case Precision::kBf16: {
+        auto* const to = reinterpret_cast<std::uint16_t*>(y);
+        for (i = 0; i < whole; i += lanes) StoreBf16Vector(vector(i), to + i);
+        for (; i < n; ++i) to[i] = to_bf16(scalar(i));
+        if (n % 2 != 0) to[n] = 0;
+        break;
+      }
+      case Precision::kInt8:
+        l.y_scale[r] = StoreInt8Row(n, vector, scalar, reinterpret_cast<std::uint8_t*>(y));
+        break;
+    }
   }
 }
 
@@ -152,8 +299,9 @@ HWY_INLINE DoubledTap Doubled(int at, int size) {
           at % 2 == 0 ? 0.75F : 0.25F};
 }
 
-inline void Upsample2(const float* x, std::size_t x_stride, int height, int width, std::size_t channels, float* y,
-                      std::size_t y_stride, int begin, int end) {
+template <Precision kPrecision>
+void UpsampleLines(const std::byte* x, std::size_t x_stride, int height, int width, std::size_t channels, std::byte* y,
+                   std::size_t y_stride, int begin, int end) {
   const Tag d;
   const std::size_t lanes = hn::Lanes(d);
   const auto w = static_cast<std::size_t>(width);
@@ -161,11 +309,11 @@ inline void Upsample2(const float* x, std::size_t x_stride, int height, int widt
     const DoubledTap v = Doubled(line, height);
     for (int column = 0; column < 2 * width; ++column) {
       const DoubledTap u = Doubled(column, width);
-      const float* a = x + (v.lower * w + u.lower) * x_stride;
-      const float* b = x + (v.lower * w + u.upper) * x_stride;
-      const float* c = x + (v.upper * w + u.lower) * x_stride;
-      const float* e = x + (v.upper * w + u.upper) * x_stride;
-      float* out = y + (static_cast<std::size_t>(line) * 2 * w + static_cast<std::size_t>(column)) * y_stride;
+      const std::byte* a = x + (v.lower * w + u.lower) * x_stride;
+      const std::byte* b = x + (v.lower * w + u.upper) * x_stride;
+      const std::byte* c = x + (v.upper * w + u.lower) * x_stride;
+      const std::byte* e = x + (v.upper * w + u.upper) * x_stride;
+      std::byte* out = y + (static_cast<std::size_t>(line) * 2 * w + static_cast<std::size_t>(column)) * y_stride;
       const float wa = (1 - v.fraction) * (1 - u.fraction);
       const float wb = (1 - v.fraction) * u.fraction;
       const float wc = v.fraction * (1 - u.fraction);
@@ -176,14 +324,31 @@ inline void Upsample2(const float* x, std::size_t x_stride, int height, int widt
       const auto ve = hn::Set(d, we);
       std::size_t i = 0;
       for (; i + lanes <= channels; i += lanes) {
-        auto sum = hn::Mul(va, hn::LoadU(d, a + i));
-        sum = hn::MulAdd(vb, hn::LoadU(d, b + i), sum);
-        sum = hn::MulAdd(vc, hn::LoadU(d, c + i), sum);
-        sum = hn::MulAdd(ve, hn::LoadU(d, e + i), sum);
-        hn::StoreU(sum, d, out + i);
+        auto sum = hn::Mul(va, LoadFloats<kPrecision>(a, i));
+        sum = hn::MulAdd(vb, LoadFloats<kPrecision>(b, i), sum);
+        sum = hn::MulAdd(vc, LoadFloats<kPrecision>(c, i), sum);
+        sum = hn::MulAdd(ve, LoadFloats<kPrecision>(e, i), sum);
+        StoreFloats<kPrecision>(sum, out, i);
       }
-      for (; i < channels; ++i) out[i] = wa * a[i] + wb * b[i] + wc * c[i] + we * e[i];
+      for (; i < channels; ++i) {
+        StoreFloat<kPrecision>(wa * LoadFloat<kPrecision>(a, i) + wb * LoadFloat<kPrecision>(b, i) +
+                                   wc * LoadFloat<kPrecision>(c, i) + we * LoadFloat<kPrecision>(e, i),
+                               out, i);
+      }
+      if (kPrecision == Precision::kBf16 && channels % 2 != 0) StoreFloat<kPrecision>(0.0F, out, channels);
     }
+  }
+}
+
+inline void Upsample2(Precision precision, const void* x, std::size_t x_stride, int height, int width,
+                      std::size_t channels, void* y, std::size_t y_stride, int begin, int end) {
+  assert(precision != Precision::kInt8);
+  const auto* const from = static_cast<const std::byte*>(x);
+  auto* const to = static_cast<std::byte*>(y);
+  if (precision == Precision::kF32) {
+    UpsampleLines<Precision::kF32>(from, x_stride, height, width, channels, to, y_stride, begin, end);
+  } else {
+    UpsampleLines<Precision::kBf16>(from, x_stride, height, width, channels, to, y_stride, begin, end);
   }
 }
 
