@@ -92,8 +92,9 @@ void decode_enum(const json& in, E& out, const Place& place) {
 
 void start_from_preset(const json& in, ModelConfig& out, const Place& place) {
   const auto preset = in.find("preset");
-  if (preset == in.end() || !preset->is_string() || *preset == "") return;  // a wrong type is found when it is decoded
+  if (preset == in.end() || !preset->is_string()) return;  // a wrong type is found when it is decoded
   const auto& name = preset->get_ref<const std::string&>();
+  if (name.empty()) return;
   if (!apply_preset(name, out)) {
     place.child("preset").fail("one of " + listed(preset_names()), shown(*preset), did_you_mean(name, preset_names()));
   }

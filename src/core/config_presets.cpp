@@ -47,6 +47,7 @@ bool apply_preset(std::string_view name, ModelConfig& model) {
 
 std::vector<std::string> preset_names() {
   std::vector<std::string> names;
+  names.reserve(std::size(kPresets));
   for (const Preset& p : kPresets) names.emplace_back(p.name);
   return names;
 }

@@ -150,6 +150,7 @@ void check_tasks(const Checker& check, const Config& config) {
   if (config.tasks.empty()) check.fail("tasks", "at least one task of " + task_names(), "none");
   std::set<std::string> seen;
   std::vector<std::string> valid;
+  valid.reserve(kTasks.size());
   for (const TaskSpec& t : kTasks) valid.emplace_back(t.name);
   for (std::size_t i = 0; i < config.tasks.size(); ++i) {
     const TaskConfig& task = config.tasks[i];

@@ -100,7 +100,8 @@ YamlTree read_tree(const fs::path& path, const std::string& asked_at, std::vecto
   if (tree.json.is_object() && tree.json.contains("extends")) {
     const json parent = tree.json["extends"];
     const std::string place = tree.source.at("/extends");
-    if (!parent.is_string() || parent == "") fail(place, "extends", "the path of a YAML file", shown(parent));
+    if (!parent.is_string() || parent.get_ref<const std::string&>().empty())
+      fail(place, "extends", "the path of a YAML file", shown(parent));
     tree.json.erase("extends");
     erase_places(tree.source, "/extends");
     YamlTree base = read_tree(path.parent_path() / parent.get<std::string>(), place, chain);

@@ -99,7 +99,7 @@ class HeaderParser {
     if (text_.empty() || (text_.front() != '\'' && text_.front() != '"')) fail("header", "a quoted string", rest());
     const std::size_t end = text_.find(text_.front(), 1);
     if (end == std::string_view::npos) fail("header", "a closing quote", rest());
-    const std::string out(text_.substr(1, end - 1));
+    std::string out(text_.substr(1, end - 1));
     text_.remove_prefix(end + 1);
     return out;
   }

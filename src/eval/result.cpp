@@ -86,10 +86,11 @@ EvalResult eval_result_from_json(const nlohmann::json& json, const std::string& 
   for (const auto& [task, values] : metrics.items()) {
     const auto id = find_task(task);
     if (!id) throw Error({.where = where, .field = "metrics", .wanted = task_names(), .found = task});
-    want_object(values, where, "metrics." + task);
+    const std::string field = "metrics." + task;
+    want_object(values, where, field);
     std::vector<MetricValue>& list = result.metrics[task];
     for (const auto& [name, value] : values.items()) {
-      list.push_back({name, read_number(value, where, "metrics." + task + "." + name)});
+      list.push_back({name, read_number(value, where, std::string(field).append(".").append(name))});
     }
     std::stable_partition(list.begin(), list.end(),
                           [&](const MetricValue& m) { return m.name == task_spec(*id).primary_metric; });

@@ -77,7 +77,7 @@ void RunLog::write_csv() const {
     for (const json& r : records_) {
       if (!is_epoch(r) || !r.contains("metrics") || !r["metrics"].contains(t)) continue;
       for (const auto& [name, value] : r["metrics"][t].items()) {
-        if (seen.insert(name).second) metrics.push_back(t + "/" + name);
+        if (seen.insert(name).second) metrics.push_back(std::string(t).append("/").append(name));
       }
     }
   }

@@ -13,7 +13,8 @@ double learning_rate(const TrainConfig& config, std::int64_t step, std::int64_t 
   double lr = config.lr;
   switch (config.schedule) {
     case Schedule::kPoly: {
-      const auto epoch = static_cast<double>(step / steps_per_epoch);
+      const std::int64_t whole_epochs = step / steps_per_epoch;
+      const auto epoch = static_cast<double>(whole_epochs);
       lr *= std::pow(std::max(0.0, 1.0 - epoch / config.epochs), config.poly_power);
       break;
     }

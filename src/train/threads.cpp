@@ -38,6 +38,7 @@ void wait_passively() {
   for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
   if (words.empty()) return;
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   setenv("OMP_WAIT_POLICY", "passive", 1);

@@ -40,6 +40,7 @@ void write_other_png(const std::filesystem::path& path, int color_type, int bits
                PNG_FILTER_TYPE_DEFAULT);
   if (color_type == PNG_COLOR_TYPE_PALETTE) {
     std::vector<png_color> palette;
+    palette.reserve(std::size_t{1} << static_cast<unsigned>(bits));
     for (int i = 0; i < (1 << bits); ++i) {
       palette.push_back({static_cast<png_byte>(i), static_cast<png_byte>(255 - i), static_cast<png_byte>(7 * i)});
     }
@@ -50,6 +51,7 @@ void write_other_png(const std::filesystem::path& path, int color_type, int bits
   png_write_info(png, info);
   png_set_packing(png);
   std::vector<png_bytep> rows;
+  rows.reserve(static_cast<std::size_t>(samples.height));
   for (int y = 0; y < samples.height; ++y) {
     rows.push_back(const_cast<png_bytep>(samples.data.data() + samples.index(y, 0)));
   }

@@ -57,6 +57,7 @@ TEST(Rooms, ThreadsThatRenderTogetherGiveTheBytesOfOne) {
   constexpr int kFrames = 12;
   std::vector<Sample> together(kFrames);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (int i = t; i < kFrames; i += 4) together[static_cast<std::size_t>(i)] = rooms.get(i);

@@ -38,6 +38,7 @@ struct Counts {
 /// Precision, linear in recall between the measured points, summed at recall 0, 0.01 … 1; 0 outside them.
 double average_precision(const std::vector<Counts>& by_threshold) {
   std::vector<std::pair<double, double>> curve;  // recall, precision
+  curve.reserve(by_threshold.size());
   for (const Counts& c : by_threshold) curve.emplace_back(c.recall(), c.precision());
   // Of equal recalls the lowest threshold counts, as MATLAB's unique() keeps the first.
   std::stable_sort(curve.begin(), curve.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
