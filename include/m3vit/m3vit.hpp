@@ -28,6 +28,13 @@ enum class MoeSchedule {
   kDense,        ///< every expert for every token, then weighted: what a dense library does
 };
 
+/// How a head convolves an upsampled map. All within rounding of each other.
+enum class HeadForm {
+  kAuto,
+  kDirect,    ///< upsample, then convolve: what a library does
+  kCommuted,  ///< convolve the small map, then upsample the result: a quarter of the multiplications, the same function
+};
+
 /// 8-bit RGB, interleaved. `row_bytes` 0: rows follow each other.
 struct RgbView {
   const std::uint8_t* data = nullptr;
@@ -55,6 +62,7 @@ struct SessionOptions {
   MoeSchedule schedule = MoeSchedule::kExpertOrder;
   std::string isa{};          ///< "": best here; else a name of isas(), or an error
   bool keep_routing = false;  ///< fill Session::routing()
+  HeadForm head_form = HeadForm::kAuto;
   /// Keep what does not depend on the task while several tasks run on one frame: they share it, for tokens · embed_dim
   /// floats more in the arena. Without it they run one after another, to the same bits.
   bool share_prefix = false;
@@ -92,6 +100,10 @@ class Session {
   void run(std::string_view task, const RgbView& image, std::span<float> out);
   /// The same from normalised planes [3, height, width].
   void run(std::string_view task, std::span<const float> planes, std::span<float> out);
+  /// The class of every pixel, [height, width]: the channel of `run`'s output with the largest value, the first of
+  /// equals. For tasks of 2 … 256 channels. The output itself is held nowhere.
+  void run_classes(std::string_view task, const RgbView& image, std::span<std::uint8_t> classes);
+  void run_classes(std::string_view task, std::span<const float> planes, std::span<std::uint8_t> classes);
 
   /// Several tasks of one frame, in this order: outs[i] receives tasks[i]'s raw output, the same bits as alone. With
   /// SessionOptions::share_prefix everything before the first router is computed once.

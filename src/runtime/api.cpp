@@ -56,6 +56,22 @@ struct Session::Impl {
     if (out.size() != wanted) fail("output of " + std::string(task), wanted, out.size());
     return model->file.tasks()[index];
   }
+  /// The same for a class map.
+  int check(std::string_view task, std::span<std::uint8_t> classes) const {
+    constexpr int kMost = 256;  // values of a byte
+    const std::size_t index = model->find(task);
+    const int channels = model->tasks[index].channels;
+    if (channels < 2 || channels > kMost) {
+      throw Error{{.where = model->file.where(),
+                   .field = "classes of " + std::string(task),
+                   .wanted = "a task of 2 … " + std::to_string(kMost) + " channels",
+                   .found = std::to_string(channels)}};
+    }
+    if (classes.size() != model->pixels()) {
+      fail("classes of " + std::string(task), model->pixels(), classes.size(), "bytes");
+    }
+    return model->file.tasks()[index];
+  }
   void check(const RgbView& image) const {
     const ModelConfig& m = model->file.config().model;
     if (image.data != nullptr && image.height == m.height() && image.width == m.width()) return;
@@ -80,10 +96,10 @@ struct Session::Impl {
     for (std::size_t i = 0; i < tasks.size(); ++i) indices[i] = check(tasks[i], outs[i]);
     return std::span(indices).first(tasks.size());
   }
-  [[noreturn]] void fail(std::string field, std::size_t wanted, std::size_t found) const {
+  [[noreturn]] void fail(std::string field, std::size_t wanted, std::size_t found, const char* unit = "floats") const {
     throw Error{{.where = model->file.where(),
                  .field = std::move(field),
-                 .wanted = std::to_string(wanted) + " floats",
+                 .wanted = std::to_string(wanted) + " " + unit,
                  .found = std::to_string(found)}};
   }
 
@@ -126,13 +142,25 @@ Session::~Session() = default;
 void Session::run(std::string_view task, const RgbView& image, std::span<float> out) {
   const int index = impl_->check(task, out);
   impl_->check(image);
-  impl_->engine.run(index, image, out);
+  impl_->engine.run(index, image, {out.data(), nullptr});
 }
 
 void Session::run(std::string_view task, std::span<const float> planes, std::span<float> out) {
   const int index = impl_->check(task, out);
   impl_->check(planes);
-  impl_->engine.run(index, planes, out);
+  impl_->engine.run(index, planes, {out.data(), nullptr});
+}
+
+void Session::run_classes(std::string_view task, const RgbView& image, std::span<std::uint8_t> classes) {
+  const int index = impl_->check(task, classes);
+  impl_->check(image);
+  impl_->engine.run(index, image, {nullptr, classes.data()});
+}
+
+void Session::run_classes(std::string_view task, std::span<const float> planes, std::span<std::uint8_t> classes) {
+  const int index = impl_->check(task, classes);
+  impl_->check(planes);
+  impl_->engine.run(index, planes, {nullptr, classes.data()});
 }
 
 void Session::run(std::span<const std::string_view> tasks, const RgbView& image,

@@ -49,7 +49,8 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       dim_(size(model_.embed_dim)),
       tokens_(size(model_.tokens())),
       stride_(row_stride(dim_)),
-      plan_(config_, file.packing(), resolve_threads(options.threads), options.share_prefix),
+      plan_(config_, file.packing(), resolve_threads(options.threads), options.share_prefix,
+            {.form = options.head_form}),
       arena_(allocate(plan_.planner.arena_bytes())),
       team_(resolve_threads(options.threads)),
       sections_(config_, file.packing()),
@@ -60,11 +61,11 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
   if (file.packing().dtype != Precision::kF32 || !file.packing().layers.empty() || !file.packing().pruned.empty()) {
     throw Error{{.where = file.where(), .field = "dtype", .wanted = "f32", .found = std::string(file.dtype())}};
   }
-  const FramePlan::Stage& last = plan_.stages.back();
-  double_y_ = ResampleAxis(last.height, 2 * last.height);
-  double_x_ = ResampleAxis(last.width, 2 * last.width);
-  final_y_ = ResampleAxis(2 * last.height, model_.height());
-  final_x_ = ResampleAxis(2 * last.width, model_.width());
+  for (const auto& [precision, plan] : plan_.head_plans) {
+    heads_.try_emplace(precision, plan, plan_.planner, arena_.get(), kernels_, team_);
+  }
+  head_weights_.conv.resize(size(model_.head.stages));
+  head_weights_.conv_bias.resize(size(model_.head.stages));
   if (!options.keep_routing) return;
   for (int b = 0; b < model_.depth; ++b) {
     if (!model_.is_moe(b)) continue;
@@ -78,12 +79,12 @@ Engine::Mlp Engine::mlp_part(const WeightStore::Held& section) {
   return {section["fc1"], section["fc1_bias"], section["fc2"], section["fc2_bias"]};
 }
 
-void Engine::run(int task, const RgbView& image, std::span<float> out) {
+void Engine::run(int task, const RgbView& image, const HeadOutput& out) {
   times_ = {};
   forward(task, normalise(image), out);
 }
 
-void Engine::run(int task, std::span<const float> planes, std::span<float> out) {
+void Engine::run(int task, std::span<const float> planes, const HeadOutput& out) {
   times_ = {};
   forward(task, planes.data(), out);
 }
@@ -95,7 +96,7 @@ void Engine::run(std::span<const int> tasks, const RgbView& image, std::span<con
     return;
   }
   // The planes' place in the arena is another buffer's by the time a run ends.
-  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], normalise(image), outs[i]);
+  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], normalise(image), {outs[i].data(), nullptr});
 }
 
 void Engine::run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs) {
@@ -104,7 +105,7 @@ void Engine::run(std::span<const int> tasks, std::span<const float> planes, std:
     forward(tasks, planes.data(), outs);
     return;
   }
-  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], planes.data(), outs[i]);
+  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], planes.data(), {outs[i].data(), nullptr});
 }
 
 const float* Engine::normalise(const RgbView& image) {
@@ -126,7 +127,7 @@ const float* Engine::normalise(const RgbView& image) {
   return planes;
 }
 
-void Engine::forward(int task, const float* planes, std::span<float> out) {
+void Engine::forward(int task, const float* planes, const HeadOutput& out) {
   prefix(task, planes);
   suffix(task, out);
 }
@@ -141,7 +142,7 @@ void Engine::forward(std::span<const int> tasks, const float* planes, std::span<
   if (kept != nullptr) std::copy_n(x, floats, kept);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (kept != nullptr && i > 0) std::copy_n(kept, floats, x);
-    suffix(tasks[i], outs[i]);
+    suffix(tasks[i], {outs[i].data(), nullptr});
   }
 }
 
@@ -155,7 +156,7 @@ void Engine::prefix(int task, const float* planes) {
     attention(shared_blocks_);  // its router is the first to ask for the task
 }
 
-void Engine::suffix(int task, std::span<float> out) {
+void Engine::suffix(int task, const HeadOutput& out) {
   for (std::size_t b = shared_blocks_; b < sections_.blocks.size(); ++b) {
     if (b > shared_blocks_) attention(b);
     second_half(b, task);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <new>
 #include <span>
@@ -12,9 +13,9 @@
 
 #include "m3vit/m3vit.hpp"
 #include "runtime/frame_plan.h"
+#include "runtime/head_run.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/m3v.h"
-#include "runtime/resample.h"
 #include "runtime/routing.h"
 #include "runtime/section_table.h"
 #include "runtime/team.h"
@@ -28,8 +29,8 @@ class Engine {
   Engine(const M3vFile& file, const SessionOptions& options);
 
   /// `task` indexes config.tasks and must be in the file. Sizes are the caller's duty.
-  void run(int task, const RgbView& image, std::span<float> out);
-  void run(int task, std::span<const float> planes, std::span<float> out);
+  void run(int task, const RgbView& image, const HeadOutput& out);
+  void run(int task, std::span<const float> planes, const HeadOutput& out);
   /// Several tasks of one frame; outs[i] is tasks[i]'s.
   void run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs);
   void run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs);
@@ -49,12 +50,12 @@ class Engine {
 
   /// The picture as planes in the arena.
   const float* normalise(const RgbView& image);
-  void forward(int task, const float* planes, std::span<float> out);
+  void forward(int task, const float* planes, const HeadOutput& out);
   void forward(std::span<const int> tasks, const float* planes, std::span<const std::span<float>> outs);
   /// What no task changes: `task` only names which copy of a shared router is read.
   void prefix(int task, const float* planes);
   /// The blocks after it, and the head.
-  void suffix(int task, std::span<float> out);
+  void suffix(int task, const HeadOutput& out);
   void second_half(std::size_t block, int task);
   void embed(const float* planes);
   void attention(std::size_t block);
@@ -65,7 +66,7 @@ class Engine {
   void tokens_in_order(std::size_t block);
   void experts_dense(std::size_t block, int task);
   void keep_routing(std::size_t block);
-  void head(int task, std::span<float> out);
+  void head(int task, const HeadOutput& out);
 
   /// Shares C's tiles among the team. The split changes no bit (kernels.h).
   void gemm(const Gemm& g);
@@ -98,7 +99,8 @@ class Engine {
   Team team_;
   SectionTable sections_;
   WeightStore store_;
-  ResampleAxis double_y_, double_x_, final_y_, final_x_;
+  std::map<Precision, HeadRun> heads_;
+  HeadWeights head_weights_;  ///< of the task at hand
   std::vector<RoutingMap> routing_;
   std::size_t shared_blocks_;  ///< blocks before the first one that depends on the task
   bool share_prefix_, keep_times_;

@@ -20,17 +20,23 @@ std::size_t floats(std::size_t rows, std::size_t columns) { return rows * row_st
 
 }  // namespace
 
-FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix) {
+FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix,
+                     HeadOptions head_options) {
   const ModelConfig& m = config.model;
   const std::size_t tokens = size(m.tokens());
   const std::size_t dim = size(m.embed_dim);
   const std::size_t head_dim = dim / size(m.num_heads);
-  const int head = kFirstBlock + kStepsPerBlock * m.depth;
+  std::map<Precision, std::size_t> outputs;  // by precision of a head: most of its tasks' outputs
+  for (const int t : packing.tasks) {
+    std::size_t& most = outputs[packing.of(head_name(config, t))];
+    most = std::max(most, size(task_outputs(config.tasks[size(t)], "memory plan")));
+  }
+  const int first_head = kFirstBlock + kStepsPerBlock * m.depth;
+  const int end = first_head + static_cast<int>(outputs.size()) - 1;
 
   planes = planner.add("input", 3 * size(m.height()) * size(m.width()) * sizeof(float), kInput, kEmbed);
-  const int end = head + 1 + 2 * m.head.stages + 2;
   const int shared = first_task_block(config);
-  x = planner.add("x", floats(tokens, dim), kEmbed, share_prefix && shared == m.depth ? end : head);
+  x = planner.add("x", floats(tokens, dim), kEmbed, end);
   if (share_prefix && shared < m.depth) {
     kept =
         planner.add("x before the first router", floats(tokens, dim), kFirstBlock + kStepsPerBlock * shared + 2, end);
@@ -69,37 +75,21 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
     blocks.push_back(b);
   }
 
-  // Head steps: norm, then for each stage conv and ×2, at last 1×1 and the resize.
-  int step = head;
-  const std::size_t channels = size(m.head.channels);
-  int outputs = 0;
-  for (const int t : packing.tasks) outputs = std::max(outputs, task_outputs(config.tasks[size(t)], "memory plan"));
-  features = planner.add("head.norm", floats(size(m.grid_h() * m.grid_w()), dim), step, step + 1);
-  zeros = planner.add("head.border", std::max(dim, channels) * sizeof(float), step, end);
-  ++step;
-  int height = m.grid_h();
-  int width = m.grid_w();
-  for (int s = 0; s < m.head.stages; ++s) {
-    const std::string name = "head.conv" + std::to_string(s);
-    const bool final_stage = s + 1 == m.head.stages;
-    const std::size_t pixels = size(height) * size(width);
-    Stage stage{height, width, kNone, kNone};
-    stage.conv = planner.add(name, floats(pixels, channels), step, step + 1);
-    if (!final_stage) {
-      stage.up = planner.add(name + ".up", floats(4 * pixels, channels), step + 1, step + 2);
-      height *= 2;
-      width *= 2;
-    }
-    stages.push_back(stage);
-    step += 2;
+  HeadShape shape;
+  shape.grid_h = m.grid_h();
+  shape.grid_w = m.grid_w();
+  shape.dim = dim;
+  shape.channels = size(m.head.channels);
+  shape.stages = m.head.stages;
+  shape.height = m.height();
+  shape.width = m.width();
+  int step = first_head;  // a task has one head: each kind takes a step of its own
+  for (const auto& [precision, most] : outputs) {
+    head_options.precision = precision;
+    shape.outputs = most;
+    head_plans.emplace(precision, HeadPlan(shape, head_options, threads, planner, step, step));
+    ++step;
   }
-  // After the loop `step` − 1 is the last convolution's consumer: the 1×1.
-  last = planner.add("head.last", floats(size(height) * size(width), size(outputs)), step - 1, end);
-  const bool fits = 2 * height == m.height() && 2 * width == m.width();
-  if (!fits) {
-    doubled = planner.add("head.doubled", size(outputs) * 4 * size(height) * size(width) * sizeof(float), step, end);
-  }
-  lines = planner.add("head.lines", size(std::max(2 * width, 1)) * sizeof(float) * size(threads), step, end);
   planner.finish();
 }
 

@@ -2,9 +2,11 @@
 /// Every buffer of one frame, from the input planes to the head's last map, with its lifetime: laid into one arena by
 /// the planner. One plan serves every task of the file (heads differ only in their last channels: the widest counts).
 #include <cstddef>
+#include <map>
 #include <vector>
 
 #include "core/config.h"
+#include "runtime/head_plan.h"
 #include "runtime/layout.h"
 #include "runtime/planner.h"
 
@@ -27,26 +29,16 @@ struct FramePlan {
     std::size_t chosen = kNone, weights = kNone;                               ///< [T, top_k]
     std::size_t queue_tokens = kNone, queue_weights = kNone, offsets = kNone;  ///< TokenQueues
   };
-  struct Stage {
-    int height = 0, width = 0;
-    std::size_t conv = kNone;  ///< [height · width, channels]
-    std::size_t up = kNone;    ///< [4 · height · width, channels]; none after the last stage
-  };
-
   /// `share_prefix`: x before the first router outlives a task.
-  FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix = false);
+  FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix = false,
+            HeadOptions head_options = {});
 
   Planner planner;
   std::size_t planes = kNone;  ///< [3, H, W] normalised input
   std::size_t x = kNone;       ///< [T, D] the residual stream
   std::size_t kept = kNone;    ///< its copy before the first router; only with share_prefix, and where one follows
   std::vector<Block> blocks;
-  std::size_t features = kNone;  ///< [N, D] the head's normed tokens, without CLS
-  std::size_t zeros = kNone;     ///< border of the convolutions
-  std::vector<Stage> stages;
-  std::size_t last = kNone;     ///< [height · width, outputs] of the 1×1 convolution
-  std::size_t doubled = kNone;  ///< [outputs, 2 · height, 2 · width]; only when that is not the image size
-  std::size_t lines = kNone;    ///< one resampling line a thread
+  std::map<Precision, HeadPlan> head_plans;  ///< of the tasks whose head has this precision
 };
 
 }  // namespace m3vit

@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 
 // Panels of 32 columns (runtime/kernels/kernels.h): one layout that every instruction set of this build reads.
-constexpr std::string_view kTarget = "panel32";
+constexpr std::string_view kTarget = "panel32.2";
 // Far above what a configuration may ask for (core/config_validate.cpp); check_packing knows the model's own.
 constexpr std::uint64_t kMostExperts = std::uint64_t{1} << 30U;
 constexpr const char* kDamaged = "the file is damaged or cut short: copy or export it again";

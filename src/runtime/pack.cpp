@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/model_cost.h"
+#include "runtime/head_plan.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/kernels/panels.h"
 #include "runtime/layout.h"
@@ -243,7 +244,7 @@ class Packer {
         folded[c] = static_cast<float>((double{bias[c]} - double{mean[c]}) * scale[c] + double{beta[c]});
       }
       const auto value = [&](std::size_t k, std::size_t c) {
-        const std::size_t tap = k / in;
+        const auto tap = size(kTapOrder[k / in]);
         return static_cast<float>(double{weight[(c * in + k % in) * 9 + tap]} * scale[c]);
       };
       s.matrix("conv" + number, in, channels, value, /*segments=*/9);

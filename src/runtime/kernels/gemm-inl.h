@@ -26,7 +26,11 @@ inline void Finish(const Epilogue& e, std::size_t row, std::size_t column, std::
   const std::size_t lanes = hn::Lanes(d);
   const bool scatter = e.store == Epilogue::Store::kScatterAdd;
   const std::size_t to = e.index != nullptr ? static_cast<std::size_t>(e.index[row]) : row;
-  std::byte* const line = static_cast<std::byte*>(e.c) + to * e.stride;
+  std::byte* line = static_cast<std::byte*>(e.c) + to * e.stride;
+  if (e.panel_stride != 0) {
+    line += column / kPanel * e.panel_stride;
+    column = 0;
+  }
   const auto gate = hn::Set(d, scatter ? e.scale[row] : 1.0F);
   const auto finished = [&](std::size_t i) HWY_ATTR {
     auto v = hn::LoadU(d, sums + i);
@@ -69,7 +73,8 @@ template <class Tiles, Precision kPrecision>
 void GemmBlock(const Gemm& g, std::size_t row_begin, std::size_t row_end, std::size_t panel_begin,
                std::size_t panel_end) {
   constexpr bool kInt8 = kPrecision == Precision::kInt8;
-  const std::size_t panel_bytes = g.a.segments * groups(g.a.segment_k, kPrecision) * kPanelLine;
+  const std::size_t panel_bytes =
+      g.b.panel_bytes != 0 ? g.b.panel_bytes : g.a.segments * groups(g.a.segment_k, kPrecision) * kPanelLine;
   HWY_ALIGN float tile[kTileRows * kPanel];
   for (std::size_t p = panel_begin; p < panel_end; ++p) {
     const Panel panel{static_cast<const std::byte*>(g.b.panels) + p * panel_bytes,

@@ -11,6 +11,7 @@
 
 #include "runtime/kernels/attention-inl.h"
 #include "runtime/kernels/gemm-inl.h"
+#include "runtime/kernels/head-inl.h"
 #include "runtime/kernels/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,7 +26,12 @@ constexpr Kernels kKernels{GemmRows<PortableTiles>,
                            ToBf16Rows,
                            SoftmaxRow,
                            GeluRow,
-                           Upsample2};
+                           Upsample2,
+                           ConvTailRow,
+                           CommutedTailRows,
+                           UpsampleLine,
+                           DoubleLine,
+                           ArgmaxLine};
 
 }  // namespace
 

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/kernels/head_kernels.h"
 #include "runtime/precision.h"
 
 namespace m3vit {
@@ -68,6 +69,7 @@ struct Matrix {
   const void* panels = nullptr;
   const float* scale = nullptr;        ///< int8: padded_columns(n)
   const std::int32_t* sums = nullptr;  ///< int8: [segments][padded_columns(n)], Σ_k q of the segment
+  std::size_t panel_bytes = 0;  ///< between panels; 0: as long as A's rows ask (more: A meets some segments only)
 };
 
 /// What happens to a finished sum v = Σ_k a·b + bias, in this order: activation, then the way into C. In int8 the sum
@@ -85,6 +87,7 @@ struct Epilogue {
   void* c = nullptr;
   bool bf16 = false;                    ///< C holds bf16, in rows of whole groups; kSet only
   std::size_t stride = 0;               ///< bytes between rows of C
+  std::size_t panel_stride = 0;         ///< bytes between panels of C; 0: columns follow each other
   const std::int32_t* index = nullptr;  ///< to(r) = index[r], or r where null
   const float* scale = nullptr;         ///< kScatterAdd
 };
@@ -160,6 +163,16 @@ struct Kernels {
   /// [begin, end). kF32 or kBf16: of x and y.
   void (*upsample2)(Precision precision, const void* x, std::size_t x_stride, int height, int width,
                     std::size_t channels, void* y, std::size_t y_stride, int begin, int end);
+  /// Low-resolution columns [begin, end) of lines of a head (head_kernels.h).
+  void (*conv_tail)(const ConvTail& t, int begin, int end);
+  void (*commuted_tail)(const CommutedTail& t, int begin, int end);
+  void (*upsample_row)(const UpsampleRow& u, int begin, int end);
+  /// One line of a plane's bilinear ×2 between lines a and b of `width`: to[2 · width]. `fraction`: b's weight.
+  /// `temporary`: width + 2 floats.
+  void (*double_line)(const float* a, const float* b, float fraction, int width, float* temporary, float* to);
+  /// Channel `channel` of a class map, channels in order from 0: best[i] = max, winner[i] = its channel, the first of
+  /// equals. A NaN wins only in channel 0.
+  void (*argmax_line)(const float* value, std::size_t n, std::size_t channel, float* best, float* winner);
 };
 
 struct Isa {
