@@ -10,8 +10,6 @@ namespace {
 
 std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
-// Rows of one work item: eight register tiles read a panel while it is in the nearest cache.
-constexpr std::size_t kBlockRows = 8 * kTileRows;
 constexpr float kLayerNormEps = 1e-6F;
 constexpr int kMostThreads = 1024;
 // As core/image_io.h; the runtime has no OpenCV and so cannot include that room.
@@ -55,11 +53,13 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       team_(resolve_threads(options.threads)),
       sections_(config_, file.packing()),
       store_(file),
+      turns_(model_.moe ? size(model_.moe->num_experts) : 0),
       shared_blocks_(size(first_task_block(config_))),
       share_prefix_(options.share_prefix),
       keep_times_(options.keep_times) {
-  if (file.packing().dtype != Precision::kF32 || !file.packing().layers.empty() || !file.packing().pruned.empty()) {
-    throw Error{{.where = file.where(), .field = "dtype", .wanted = "f32", .found = std::string(file.dtype())}};
+  left_.resize(size(model_.depth));
+  for (const auto& [block, pruned] : file.packing().pruned) {
+    for (const int e : packed_experts(config_, file.packing(), block)) left_[size(block)].push_back(e);
   }
   for (const auto& [precision, plan] : plan_.head_plans) {
     heads_.try_emplace(precision, plan, plan_.planner, arena_.get(), kernels_, team_);
@@ -75,8 +75,18 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
   }
 }
 
-Engine::Mlp Engine::mlp_part(const WeightStore::Held& section) {
-  return {section["fc1"], section["fc1_bias"], section["fc2"], section["fc2_bias"]};
+Engine::Linear Engine::linear(const WeightStore::Held& section, const char* name) {
+  const std::string field = name;  // these are short: they lie in the string objects themselves
+  Linear l{section.layout().precision, {section.at<std::byte>(field), nullptr, nullptr}, section[field + "_bias"]};
+  if (l.precision == Precision::kInt8) {
+    l.b.scale = section[field + "_scale"];
+    l.b.sums = section.at<std::int32_t>(field + "_sums");
+  }
+  return l;
+}
+
+Engine::Mlp Engine::mlp_part(const WeightStore::Held& section, int hidden) {
+  return {linear(section, "fc1"), linear(section, "fc2"), size(hidden)};
 }
 
 void Engine::run(int task, const RgbView& image, const HeadOutput& out) {
@@ -173,93 +183,137 @@ void Engine::second_half(std::size_t block, int task) {
   }
 }
 
-void Engine::gemm(const Gemm& g) {
-  const std::size_t row_blocks = (g.m + kBlockRows - 1) / kBlockRows;
-  const std::size_t all_panels = panels(g.n);
-  // Few rows (a small queue): split the columns too, so that every thread has work.
-  const std::size_t wanted = team_.threads() == 1 ? 1 : 4 * size(team_.threads());
-  const std::size_t groups = std::clamp<std::size_t>((wanted + row_blocks - 1) / row_blocks, 1, all_panels);
-  const std::size_t per_group = (all_panels + groups - 1) / groups;
-  team_.run(row_blocks * groups, [&](std::size_t item, std::size_t) {
-    const std::size_t row = item / groups * kBlockRows;
-    const std::size_t panel = item % groups * per_group;
-    if (panel >= all_panels) return;
-    kernels_.gemm(g, row, std::min(row + kBlockRows, g.m), panel, std::min(panel + per_group, all_panels));
-  });
+Gemm Engine::product(const Linear& w, std::size_t rows, std::size_t n, const RowSource& a) {
+  Gemm g;
+  g.precision = w.precision;
+  g.m = rows;
+  g.n = n;
+  g.a = a;
+  g.b = w.b;
+  g.out.bias = w.bias;
+  return g;
 }
 
-void Engine::layer_norm(const float* x, std::size_t rows, const float* weight, const float* bias, float* y) {
+Epilogue Engine::onto_x(std::size_t row) {
+  Epilogue out;
+  out.store = Epilogue::Store::kAdd;
+  out.c = at<float>(plan_.x) + row * stride_;
+  out.stride = stride_ * sizeof(float);
+  return out;
+}
+
+LayerNorm Engine::norm_of(const WeightStore::Held& section, std::size_t row) {
   LayerNorm l;
-  l.x = x;
+  l.x = at<float>(plan_.x) + row * stride_;
   l.x_stride = stride_ * sizeof(float);
   l.n = dim_;
-  l.weight = weight;
-  l.bias = bias;
+  l.weight = section["norm_weight"];
+  l.bias = section["norm_bias"];
   l.eps = kLayerNormEps;
-  l.y = y;
-  l.y_stride = stride_ * sizeof(float);
-  const std::size_t blocks = (rows + kBlockRows - 1) / kBlockRows;
-  team_.run(blocks, [&](std::size_t item, std::size_t) {
-    const std::size_t begin = item * kBlockRows;
-    kernels_.layer_norm(l, begin, std::min(begin + kBlockRows, rows));
-  });
+  return l;
 }
 
 void Engine::embed(const float* planes) {
   const Timed timed(timer(&PhaseTimes::embed));
   const WeightStore::Held w = store_.hold(sections_.embed);
+  const Linear patch = linear(w, "patch");
   const float* position = w["position"];
   float* x = at<float>(plan_.x);
-  for (std::size_t t = 0; t < tokens_; ++t) std::copy_n(position + t * dim_, dim_, x + t * stride_);
+  std::copy_n(position, dim_, x);  // cls_token + pos_embed
   const auto p = size(model_.patch_size);
-  Gemm g;
-  g.m = tokens_ - 1;
-  g.n = dim_;
-  g.a.kind = RowSource::Kind::kPatch;
-  g.a.base = planes;
-  g.a.segments = 3 * p;
-  g.a.segment_k = p;
-  g.a.height = model_.height();
-  g.a.width = model_.width();
-  g.a.patch = model_.patch_size;
-  g.b.panels = w["patch"];
-  g.out.bias = w["patch_bias"];
-  g.out.store = Epilogue::Store::kAdd;  // onto pos_embed; row 0 is cls_token + pos_embed already
-  g.out.c = x + stride_;
-  g.out.stride = stride_ * sizeof(float);
-  gemm(g);
+  const std::size_t k = 3 * p * p;
+  RowSource patches;
+  patches.kind = RowSource::Kind::kPatch;
+  patches.base = planes;
+  patches.segments = 3 * p;
+  patches.segment_k = p;
+  patches.height = model_.height();
+  patches.width = model_.width();
+  patches.patch = model_.patch_size;
+  rows_each(tokens_ - 1, plan_.patch_rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+    for (std::size_t t = begin + 1; t <= end; ++t) std::copy_n(position + t * dim_, dim_, x + t * stride_);
+    if (patch.precision == Precision::kF32) {
+      Gemm g = product(patch, tokens_ - 1, dim_, patches);
+      const float* const bias = g.out.bias;
+      g.out = onto_x(1);
+      g.out.bias = bias;
+      kernels_.gemm(g, begin, end, 0, panels(dim_));
+      return;
+    }
+    const std::size_t exact_bytes = RowBuffer::bytes(plan_.patch_rows, k, Precision::kF32);
+    const std::size_t bytes = exact_bytes + RowBuffer::bytes(plan_.patch_rows, k, patch.precision);
+    std::byte* const scratch = own(plan_.patches, bytes, worker);
+    const RowBuffer exact(scratch, plan_.patch_rows, k, Precision::kF32);
+    const RowBuffer rounded(scratch + exact_bytes, plan_.patch_rows, k, patch.precision);
+    gather_patches(planes, begin, end, exact);
+    round_rows(exact, end - begin, k, patch.precision, rounded);
+    Gemm g = product(patch, end - begin, dim_, rounded.source());
+    const float* const bias = g.out.bias;
+    g.out = onto_x(1 + begin);
+    g.out.bias = bias;
+    kernels_.gemm(g, 0, g.m, 0, panels(dim_));
+  });
+}
+
+void Engine::gather_patches(const float* planes, std::size_t begin, std::size_t end, const RowBuffer& to) const {
+  const auto p = size(model_.patch_size);
+  const auto width = size(model_.width());
+  const std::size_t grid_w = width / p;
+  for (std::size_t r = begin; r < end; ++r) {
+    float* row = to.row<float>(r - begin);
+    for (std::size_t c = 0; c < 3; ++c) {
+      const float* from = planes + (c * size(model_.height()) + r / grid_w * p) * width + r % grid_w * p;
+      for (std::size_t line = 0; line < p; ++line, from += width, row += p) std::copy_n(from, p, row);
+    }
+  }
+}
+
+void Engine::round_rows(const RowBuffer& from, std::size_t rows, std::size_t n, Precision p, const RowBuffer& to) {
+  if (p == Precision::kBf16) {
+    kernels_.to_bf16(from.row<float>(0), from.pitch(), rows, n, to.row<std::uint16_t>(0), to.pitch());
+  } else {
+    kernels_.quantize_rows(from.row(0), /*bf16=*/false, from.pitch(), rows, n, to.row<std::uint8_t>(0), to.pitch(),
+                           to.scale(0));
+  }
 }
 
 void Engine::attention(std::size_t block) {
   const Timed timed(timer(&PhaseTimes::attention));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].attn);
   const FramePlan::Block& plan = plan_.blocks[block];
-  float* x = at<float>(plan_.x);
-  float* normed = at<float>(plan.normed);
-  layer_norm(x, tokens_, w["norm_weight"], w["norm_bias"], normed);
+  const Precision precision = plan.attention;
+  const Precision kept_as = stored(precision);
+  const std::size_t worker_bytes = RowBuffer::bytes(plan_.rows, dim_, precision);
+  const RowBuffer qkv(at<std::byte>(plan.qkv), tokens_, 3 * dim_, kept_as);
+  const RowBuffer attended(at<std::byte>(plan.attended), tokens_, dim_, kept_as);
 
-  Gemm qkv;
-  qkv.m = tokens_;
-  qkv.n = 3 * dim_;
-  qkv.a.base = normed;
-  qkv.a.stride = stride_ * sizeof(float);
-  qkv.a.segment_k = dim_;
-  qkv.b.panels = w["qkv"];
-  qkv.out.bias = w["qkv_bias"];
-  qkv.out.c = at<float>(plan.qkv);
-  qkv.out.stride = row_stride(3 * dim_) * sizeof(float);
-  gemm(qkv);
+  const Linear to_qkv = linear(w, "qkv");
+  rows_each(tokens_, plan_.rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+    const RowBuffer normed(own(plan.norm_rows, worker_bytes, worker), plan_.rows, dim_, precision);
+    LayerNorm norm = norm_of(w, begin);
+    norm.precision = precision;
+    norm.y = normed.row(0);
+    norm.y_stride = normed.pitch();
+    norm.y_scale = normed.scale(0);
+    kernels_.layer_norm(norm, 0, end - begin);
+    Gemm g = product(to_qkv, end - begin, 3 * dim_, normed.source());
+    g.out.c = qkv.row(begin);
+    g.out.stride = qkv.pitch();
+    g.out.bf16 = kept_as == Precision::kBf16;
+    kernels_.gemm(g, 0, g.m, 0, panels(g.n));
+  });
 
   Attention a;
-  a.qkv = qkv.out.c;
-  a.stride = qkv.out.stride;
+  a.precision = kept_as;
+  a.qkv = qkv.row(0);
+  a.stride = qkv.pitch();
   a.tokens = tokens_;
   a.heads = size(model_.num_heads);
   a.head_dim = dim_ / a.heads;
-  a.keys = at<float>(plan.keys);
-  a.values = at<float>(plan.values);
-  a.out = at<float>(plan.attended);
-  a.out_stride = stride_ * sizeof(float);
+  a.keys = at<std::byte>(plan.keys);
+  a.values = at<std::byte>(plan.values);
+  a.out = attended.row(0);
+  a.out_stride = attended.pitch();
   team_.run(a.heads, [&](std::size_t head, std::size_t) { kernels_.attention_pack(a, head); });
   constexpr std::size_t kQueries = 4 * kTileRows;
   const std::size_t blocks = (tokens_ + kQueries - 1) / kQueries;
@@ -270,62 +324,40 @@ void Engine::attention(std::size_t block) {
                             scratch + worker * attention_scratch(a.head_dim));
   });
 
-  Gemm proj;
-  proj.m = tokens_;
-  proj.n = dim_;
-  proj.a.base = a.out;
-  proj.a.stride = stride_ * sizeof(float);
-  proj.a.segment_k = dim_;
-  proj.b.panels = w["proj"];
-  proj.out.bias = w["proj_bias"];
-  proj.out.store = Epilogue::Store::kAdd;
-  proj.out.c = x;
-  proj.out.stride = stride_ * sizeof(float);
-  gemm(proj);
-}
-
-void Engine::mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int hidden, float* hidden_rows,
-                 Epilogue out) {
-  const auto h = size(hidden);
-  Gemm fc1;
-  fc1.m = rows;
-  fc1.n = h;
-  fc1.a = in;
-  fc1.b.panels = weights.fc1;
-  fc1.out.bias = weights.fc1_bias;
-  fc1.out.activation = Epilogue::Activation::kGelu;
-  fc1.out.c = hidden_rows;
-  fc1.out.stride = row_stride(h) * sizeof(float);
-  gemm(fc1);
-
-  Gemm fc2;
-  fc2.m = rows;
-  fc2.n = dim_;
-  fc2.a.base = hidden_rows;
-  fc2.a.stride = row_stride(h) * sizeof(float);
-  fc2.a.segment_k = h;
-  fc2.b.panels = weights.fc2;
-  fc2.out = out;
-  fc2.out.bias = weights.fc2_bias;
-  gemm(fc2);
+  const Linear proj = linear(w, "proj");
+  rows_each(tokens_, plan_.rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+    RowSource in = attended.source(begin);
+    if (precision == Precision::kInt8) {
+      const RowBuffer quantised(own(plan.proj_rows, worker_bytes, worker), plan_.rows, dim_, precision);
+      kernels_.quantize_rows(attended.row(begin), /*bf16=*/true, attended.pitch(), end - begin, dim_,
+                             quantised.row<std::uint8_t>(0), quantised.pitch(), quantised.scale(0));
+      in = quantised.source();
+    }
+    Gemm g = product(proj, end - begin, dim_, in);
+    g.out = onto_x(begin);
+    g.out.bias = proj.bias;
+    kernels_.gemm(g, 0, g.m, 0, panels(g.n));
+  });
 }
 
 void Engine::dense_mlp(std::size_t block) {
   const Timed timed(timer(&PhaseTimes::dense_mlp));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
   const FramePlan::Block& plan = plan_.blocks[block];
-  float* x = at<float>(plan_.x);
-  float* normed = at<float>(plan.mlp_in);
-  layer_norm(x, tokens_, w["norm_weight"], w["norm_bias"], normed);
-  RowSource in;
-  in.base = normed;
-  in.stride = stride_ * sizeof(float);
-  in.segment_k = dim_;
-  Epilogue out;
-  out.store = Epilogue::Store::kAdd;
-  out.c = x;
-  out.stride = stride_ * sizeof(float);
-  mlp(mlp_part(w), tokens_, in, model_.mlp_hidden(), at<float>(plan.hidden), out);
+  const Mlp weights = mlp_part(w, model_.mlp_hidden());
+  const std::size_t norm_bytes = RowBuffer::bytes(plan.item_rows, dim_, plan.mlp);
+  const std::size_t hidden_bytes = MlpScratch::bytes(plan.item_rows, weights.hidden, plan.mlp);
+  rows_each(tokens_, plan.item_rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+    const RowBuffer normed(own(plan.mlp_in, norm_bytes, worker), plan.item_rows, dim_, plan.mlp);
+    LayerNorm norm = norm_of(w, begin);
+    norm.precision = plan.mlp;
+    norm.y = normed.row(0);
+    norm.y_stride = normed.pitch();
+    norm.y_scale = normed.scale(0);
+    kernels_.layer_norm(norm, 0, end - begin);
+    const MlpScratch scratch(own(plan.hidden, hidden_bytes, worker), plan.item_rows, weights.hidden, plan.mlp);
+    mlp(weights, end - begin, normed.source(), scratch, onto_x(begin), [] {});
+  });
 }
 
 }  // namespace m3vit

@@ -1,6 +1,7 @@
 #pragma once
 /// One session's frame: a plan, an arena, a team, a kernel table, and the steps that turn planes into a task's raw
 /// output. Nothing is allocated after the constructor. docs/architecture.md, "The runtime", has the picture.
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include "runtime/routing.h"
 #include "runtime/section_table.h"
 #include "runtime/team.h"
+#include "runtime/turns.h"
 #include "runtime/weight_store.h"
 
 namespace m3vit {
@@ -42,11 +44,19 @@ class Engine {
   int threads() const { return team_.threads(); }
 
  private:
+  /// y = x · W + b, where its section lies at the moment.
+  struct Linear {
+    Precision precision = Precision::kF32;
+    Matrix b;
+    const float* bias = nullptr;
+  };
+  static Linear linear(const WeightStore::Held& section, const char* name);
   /// The matrices of an expert, or of a dense MLP.
   struct Mlp {
-    const float *fc1 = nullptr, *fc1_bias = nullptr, *fc2 = nullptr, *fc2_bias = nullptr;
+    Linear fc1, fc2;
+    std::size_t hidden = 0;
   };
-  static Mlp mlp_part(const WeightStore::Held& section);
+  static Mlp mlp_part(const WeightStore::Held& section, int hidden);
 
   /// The picture as planes in the arena.
   const float* normalise(const RgbView& image);
@@ -62,17 +72,43 @@ class Engine {
   void dense_mlp(std::size_t block);
   void moe(std::size_t block, int task);
   void route(std::size_t block, int task);
+  /// Experts of a window that pruning left; null: all of them.
+  struct Remaining {
+    const std::int32_t* experts = nullptr;
+    std::size_t count = 0;
+  };
+  Remaining remaining_experts(std::size_t block, ExpertWindow window) const;
+  /// Lists the work on the queues of experts [first, first + count) of the window, in ascending order. Returns how
+  /// much there is.
+  std::size_t list_items(std::size_t block, const TokenQueues& queues, ExpertWindow window);
+  void run_items(std::size_t block, const TokenQueues& queues, std::size_t items);
   void experts_in_order(std::size_t block, int task);
   void tokens_in_order(std::size_t block);
   void experts_dense(std::size_t block, int task);
   void keep_routing(std::size_t block);
   void head(int task, const HeadOutput& out);
 
-  /// Shares C's tiles among the team. The split changes no bit (kernels.h).
-  void gemm(const Gemm& g);
-  /// fc1 + GELU + fc2 of `rows` rows; `out` is fc2's epilogue without its bias.
-  void mlp(const Mlp& weights, std::size_t rows, const RowSource& in, int hidden, float* hidden_rows, Epilogue out);
-  void layer_norm(const float* x, std::size_t rows, const float* weight, const float* bias, float* y);
+  static Gemm product(const Linear& w, std::size_t rows, std::size_t n, const RowSource& a);
+  /// Rows [begin, end) of the picture's patches, row r − begin of `to`.
+  void gather_patches(const float* planes, std::size_t begin, std::size_t end, const RowBuffer& to) const;
+  /// f32 rows in `to`'s precision, bf16 or int8.
+  void round_rows(const RowBuffer& from, std::size_t rows, std::size_t n, Precision p, const RowBuffer& to);
+  /// x += y of the same rows.
+  Epilogue onto_x(std::size_t row);
+  /// fc1 → GELU → (rounding) → fc2 of `rows` rows by one worker, who calls `before_store` between; `out` is fc2's
+  /// epilogue without its bias.
+  template <class F>
+  void mlp(const Mlp& weights, std::size_t rows, const RowSource& in, const MlpScratch& scratch, Epilogue out,
+           const F& before_store);
+  /// Norm of x's rows from `row` on, by one worker.
+  LayerNorm norm_of(const WeightStore::Held& section, std::size_t row);
+  /// fn(begin, end, worker) over rows in items of `most` at most.
+  template <class F>
+  void rows_each(std::size_t rows, std::size_t most, const F& fn);
+  /// A worker's own part of a buffer that has one for each.
+  std::byte* own(std::size_t buffer, std::size_t bytes, std::size_t worker) {
+    return at<std::byte>(buffer) + worker * bytes;
+  }
 
   /// Adds the time until its end to `slot`; does nothing for null.
   class Timed;
@@ -101,11 +137,44 @@ class Engine {
   WeightStore store_;
   std::map<Precision, HeadRun> heads_;
   HeadWeights head_weights_;  ///< of the task at hand
+  Turns turns_;
+  std::vector<std::vector<std::int32_t>> left_;  ///< by block: experts that pruning left, ascending; empty: all
   std::vector<RoutingMap> routing_;
   std::size_t shared_blocks_;  ///< blocks before the first one that depends on the task
   bool share_prefix_, keep_times_;
   PhaseTimes times_;
 };
+
+template <class F>
+void Engine::rows_each(std::size_t rows, std::size_t most, const F& fn) {
+  const RowSplit split = split_rows(rows, most, static_cast<std::size_t>(team_.threads()));
+  team_.run(split.count, [&](std::size_t item, std::size_t worker) {
+    const std::size_t begin = item * split.rows_each;
+    fn(begin, std::min(begin + split.rows_each, rows), worker);
+  });
+}
+
+template <class F>
+void Engine::mlp(const Mlp& weights, std::size_t rows, const RowSource& in, const MlpScratch& scratch, Epilogue out,
+                 const F& before_store) {
+  Gemm fc1 = product(weights.fc1, rows, weights.hidden, in);
+  fc1.out.activation = Epilogue::Activation::kGelu;
+  fc1.out.c = scratch.hidden.row(0);
+  fc1.out.stride = scratch.hidden.pitch();
+  fc1.out.bf16 = fc1.precision != Precision::kF32;
+  kernels_.gemm(fc1, 0, rows, 0, panels(fc1.n));
+  if (fc1.precision == Precision::kInt8) {
+    kernels_.quantize_rows(scratch.hidden.row(0), /*bf16=*/true, scratch.hidden.pitch(), rows, weights.hidden,
+                           scratch.quantised.row<std::uint8_t>(0), scratch.quantised.pitch(),
+                           scratch.quantised.scale(0));
+  }
+  const RowBuffer& hidden = fc1.precision == Precision::kInt8 ? scratch.quantised : scratch.hidden;
+  Gemm fc2 = product(weights.fc2, rows, dim_, hidden.source());
+  out.bias = weights.fc2.bias;
+  fc2.out = out;
+  before_store();
+  kernels_.gemm(fc2, 0, rows, 0, panels(fc2.n));
+}
 
 class Engine::Timed {
  public:

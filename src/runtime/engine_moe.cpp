@@ -6,19 +6,10 @@
 #include "runtime/engine.h"
 
 namespace m3vit {
-namespace {
-
-constexpr std::size_t kRouterRows = 64;  // tokens of one work item
-
-}  // namespace
 
 void Engine::moe(std::size_t block, int task) {
   {
     const Timed timed(timer(&PhaseTimes::router));
-    {
-      const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
-      layer_norm(at<float>(plan_.x), tokens_, w["norm_weight"], w["norm_bias"], at<float>(plan_.blocks[block].mlp_in));
-    }
     route(block, task);
   }
   if (!routing_.empty()) keep_routing(block);
@@ -36,43 +27,64 @@ void Engine::moe(std::size_t block, int task) {
   }
 }
 
+// The router reads norm2(x) in f32 whatever the experts do, so that every precision routes alike except near ties.
 void Engine::route(std::size_t block, int task) {
+  const WeightStore::Held norm2 = store_.hold(sections_.blocks[block].mlp);
   const WeightStore::Held w = store_.hold(sections_.blocks[block].router[static_cast<std::size_t>(task)]);
   const FramePlan::Block& plan = plan_.blocks[block];
   const ExpertWindow window = expert_window(config_, task);
   const auto experts = static_cast<std::size_t>(window.count);
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
-  float* logits = at<float>(plan.logits);
-  const std::size_t stride = row_stride(experts);
-
-  Gemm g;
-  g.m = tokens_;
-  g.n = experts;
-  g.a.base = at<float>(plan.mlp_in);
-  g.a.stride = stride_ * sizeof(float);
-  g.a.segment_k = dim_;
-  g.b.panels = w["gate"];
-  g.out.bias = w["gate_bias"];
-  g.out.c = logits;
-  g.out.stride = stride * sizeof(float);
-  gemm(g);
-
+  const Linear gate = linear(w, "gate");
+  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
+  const std::size_t widest = plan_.window;
   auto* chosen = at<std::int32_t>(plan.chosen);
   float* weights = at<float>(plan.weights);
   const auto prune = static_cast<float>(model_.moe->prune_below);
-  team_.run((tokens_ + kRouterRows - 1) / kRouterRows, [&](std::size_t item, std::size_t) {
-    const std::size_t end = std::min((item + 1) * kRouterRows, tokens_);
-    for (std::size_t t = item * kRouterRows; t < end; ++t) {
-      float* p = logits + t * stride;
+  const Remaining remaining = remaining_experts(block, window);
+
+  rows_each(tokens_, kRouteRows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+    const RouteScratch scratch(own(plan.route, RouteScratch::bytes(dim_, widest), worker), dim_, widest);
+    const bool exact = plan.mlp == Precision::kF32;
+    LayerNorm norm = norm_of(norm2, begin);
+    norm.precision = plan.mlp;
+    norm.y = mlp_in.row(begin);
+    norm.y_stride = mlp_in.pitch();
+    norm.y_scale = mlp_in.scale(begin);
+    if (!exact) {
+      norm.copy = scratch.normed.row<float>(0);
+      norm.copy_stride = scratch.normed.pitch();
+    }
+    kernels_.layer_norm(norm, 0, end - begin);
+    Gemm g = product(gate, end - begin, experts, exact ? mlp_in.source(begin) : scratch.normed.source());
+    g.out.c = scratch.logits.row(0);
+    g.out.stride = scratch.logits.pitch();
+    kernels_.gemm(g, 0, g.m, 0, panels(experts));
+    for (std::size_t t = begin; t < end; ++t) {
+      float* p = scratch.logits.row<float>(t - begin);
       kernels_.softmax(p, experts);
-      top_k(p, experts, k, chosen + t * k);
-      for (std::size_t i = t * k; i < (t + 1) * k; ++i) {
-        const float gate = p[chosen[i]];
-        weights[i] = gate < prune ? 0.0F : gate;  // not renormalised (model.md)
-        chosen[i] += window.first;
+      std::int32_t* const to = chosen + t * k;
+      if (remaining.experts == nullptr) {
+        top_k(p, experts, k, to);
+      } else {
+        for (std::size_t i = 0; i < remaining.count; ++i) p[i] = p[remaining.experts[i] - window.first];
+        top_k(p, remaining.count, k, to);
+      }
+      for (std::size_t i = 0; i < k; ++i) {
+        const float gate_weight = p[to[i]];
+        weights[t * k + i] = gate_weight < prune ? 0.0F : gate_weight;  // not renormalised (model.md)
+        to[i] = remaining.experts == nullptr ? window.first + to[i] : remaining.experts[to[i]];
       }
     }
   });
+}
+
+Engine::Remaining Engine::remaining_experts(std::size_t block, ExpertWindow window) const {
+  const std::vector<std::int32_t>& left = left_[block];
+  if (left.empty()) return {};
+  const auto begin = std::lower_bound(left.begin(), left.end(), window.first);
+  const auto end = std::lower_bound(begin, left.end(), window.first + window.count);
+  return {&*begin, static_cast<std::size_t>(end - begin)};
 }
 
 void Engine::keep_routing(std::size_t block) {
@@ -84,8 +96,52 @@ void Engine::keep_routing(std::size_t block) {
   }
 }
 
-void Engine::experts_in_order(std::size_t block, int task) {
+std::size_t Engine::list_items(std::size_t block, const TokenQueues& queues, ExpertWindow window) {
+  auto* items = at<ExpertItem>(plan_.blocks[block].items);
+  std::size_t count = 0;
+  std::int32_t place = 0;
+  for (int e = 0; e < window.count; ++e) {
+    const std::int32_t begin = queues.offsets[e];
+    const std::int32_t end = queues.offsets[e + 1];
+    if (begin == end) continue;  // nobody chose it: its weights are not touched
+    const RowSplit split = split_rows(static_cast<std::size_t>(end - begin), plan_.blocks[block].item_rows,
+                                      static_cast<std::size_t>(team_.threads()));
+    const auto each = static_cast<std::int32_t>(split.rows_each);
+    for (std::int32_t at = begin; at < end; at += each) {
+      items[count++] = {window.first + e, place, at, std::min(at + each, end)};
+    }
+    turns_.expect(static_cast<std::size_t>(place++), static_cast<std::int32_t>(split.count));
+  }
+  turns_.start();
+  return count;
+}
+
+void Engine::run_items(std::size_t block, const TokenQueues& queues, std::size_t items) {
   const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
+  const FramePlan::Block& plan = plan_.blocks[block];
+  const auto* list = at<ExpertItem>(plan.items);
+  const auto hidden = static_cast<std::size_t>(model_.expert_hidden());
+  const std::size_t scratch_bytes = MlpScratch::bytes(plan.item_rows, hidden, plan.mlp);
+  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
+  team_.run(items, [&](std::size_t i, std::size_t worker) {
+    const ExpertItem& item = list[i];
+    const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(item.expert)]);
+    RowSource in = mlp_in.source();
+    in.kind = RowSource::Kind::kIndexed;
+    in.index = queues.tokens + item.begin;
+    Epilogue out = onto_x(0);
+    out.store = Epilogue::Store::kScatterAdd;
+    out.index = in.index;
+    out.scale = queues.weights + item.begin;
+    const MlpScratch scratch(own(plan.hidden, scratch_bytes, worker), plan.item_rows, hidden, plan.mlp);
+    const auto place = static_cast<std::uint32_t>(item.place);
+    mlp(mlp_part(w, model_.expert_hidden()), static_cast<std::size_t>(item.end - item.begin), in, scratch, out,
+        [&] { turns_.wait(place); });
+    turns_.done(place);
+  });
+}
+
+void Engine::experts_in_order(std::size_t block, int task) {
   const FramePlan::Block& plan = plan_.blocks[block];
   const ExpertWindow window = expert_window(config_, task);
   const TokenQueues queues{at<std::int32_t>(plan.queue_tokens), at<float>(plan.queue_weights),
@@ -93,25 +149,7 @@ void Engine::experts_in_order(std::size_t block, int task) {
   fill_queues(at<std::int32_t>(plan.chosen), at<float>(plan.weights), tokens_,
               static_cast<std::size_t>(model_.moe->top_k), window.first, static_cast<std::size_t>(window.count),
               queues);
-  for (int e = 0; e < window.count; ++e) {
-    const std::int32_t begin = queues.offsets[e];
-    const auto rows = static_cast<std::size_t>(queues.offsets[e + 1] - begin);
-    if (rows == 0) continue;  // nobody chose it: its weights are not touched
-    RowSource in;
-    in.kind = RowSource::Kind::kIndexed;
-    in.base = at<float>(plan.mlp_in);
-    in.stride = stride_ * sizeof(float);
-    in.segment_k = dim_;
-    in.index = queues.tokens + begin;
-    Epilogue out;
-    out.store = Epilogue::Store::kScatterAdd;
-    out.c = at<float>(plan_.x);
-    out.stride = stride_ * sizeof(float);
-    out.index = queues.tokens + begin;
-    out.scale = queues.weights + begin;
-    const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(window.first + e)]);
-    mlp(mlp_part(w), rows, in, model_.expert_hidden(), at<float>(plan.hidden), out);
-  }
+  run_items(block, queues, list_items(block, queues, window));
 }
 
 void Engine::tokens_in_order(std::size_t block) {
@@ -119,10 +157,13 @@ void Engine::tokens_in_order(std::size_t block) {
   const FramePlan::Block& plan = plan_.blocks[block];
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
   const auto hidden = static_cast<std::size_t>(model_.expert_hidden());
+  const std::size_t scratch_bytes = MlpScratch::bytes(plan.item_rows, hidden, plan.mlp);
+  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
   const auto* chosen = at<std::int32_t>(plan.chosen);
   const float* weights = at<float>(plan.weights);
-  static constexpr std::int32_t kSelf = 0;
-  team_.run(tokens_, [&](std::size_t t, std::size_t) {
+  team_.run(tokens_, [&](std::size_t t, std::size_t worker) {
+    static constexpr std::int32_t kSelf = 0;
+    const MlpScratch scratch(own(plan.hidden, scratch_bytes, worker), plan.item_rows, hidden, plan.mlp);
     std::int32_t done = -1;
     for (std::size_t n = 0; n < k; ++n) {
       std::size_t next = t * k;  // the smallest expert above `done`
@@ -136,35 +177,16 @@ void Engine::tokens_in_order(std::size_t block) {
       done = expert;
       if (weights[next] == 0.0F) continue;
       const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(expert)]);
-      const Mlp mlp = mlp_part(w);
-      Gemm fc1;
-      fc1.m = 1;
-      fc1.n = hidden;
-      fc1.a.base = at<float>(plan.mlp_in) + t * stride_;
-      fc1.a.segment_k = dim_;
-      fc1.b.panels = mlp.fc1;
-      fc1.out.bias = mlp.fc1_bias;
-      fc1.out.activation = Epilogue::Activation::kGelu;
-      fc1.out.c = at<float>(plan.hidden) + t * row_stride(hidden);
-      kernels_.gemm(fc1, 0, 1, 0, panels(fc1.n));
-      Gemm fc2;
-      fc2.m = 1;
-      fc2.n = dim_;
-      fc2.a.base = fc1.out.c;
-      fc2.a.segment_k = hidden;
-      fc2.b.panels = mlp.fc2;
-      fc2.out.bias = mlp.fc2_bias;
-      fc2.out.store = Epilogue::Store::kScatterAdd;
-      fc2.out.c = at<float>(plan_.x) + t * stride_;
-      fc2.out.index = &kSelf;
-      fc2.out.scale = &weights[next];
-      kernels_.gemm(fc2, 0, 1, 0, panels(fc2.n));
+      Epilogue out = onto_x(t);
+      out.store = Epilogue::Store::kScatterAdd;
+      out.index = &kSelf;
+      out.scale = &weights[next];
+      mlp(mlp_part(w, model_.expert_hidden()), 1, mlp_in.source(t), scratch, out, [] {});
     }
   });
 }
 
 void Engine::experts_dense(std::size_t block, int task) {
-  const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
   const FramePlan::Block& plan = plan_.blocks[block];
   const ExpertWindow window = expert_window(config_, task);
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
@@ -172,24 +194,18 @@ void Engine::experts_dense(std::size_t block, int task) {
   const float* weights = at<float>(plan.weights);
   auto* every = at<std::int32_t>(plan.queue_tokens);
   float* scale = at<float>(plan.queue_weights);
+  auto* offsets = at<std::int32_t>(plan.offsets);
   for (std::size_t t = 0; t < tokens_; ++t) every[t] = static_cast<std::int32_t>(t);
+  offsets[0] = 0;
+  offsets[1] = static_cast<std::int32_t>(tokens_);
   for (int e = window.first; e < window.first + window.count; ++e) {
+    if (sections_.blocks[block].expert[static_cast<std::size_t>(e)] == SectionTable::kNone) continue;  // pruned
     std::fill_n(scale, tokens_, 0.0F);
     for (std::size_t i = 0; i < tokens_ * k; ++i) {
       if (chosen[i] == e) scale[i / k] = weights[i];
     }
-    RowSource in;
-    in.base = at<float>(plan.mlp_in);
-    in.stride = stride_ * sizeof(float);
-    in.segment_k = dim_;
-    Epilogue out;
-    out.store = Epilogue::Store::kScatterAdd;
-    out.c = at<float>(plan_.x);
-    out.stride = stride_ * sizeof(float);
-    out.index = every;
-    out.scale = scale;
-    const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(e)]);
-    mlp(mlp_part(w), tokens_, in, model_.expert_hidden(), at<float>(plan.hidden), out);
+    const TokenQueues queue{every, scale, offsets};
+    run_items(block, queue, list_items(block, queue, {e, 1}));
   }
 }
 

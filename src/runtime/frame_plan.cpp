@@ -18,7 +18,28 @@ constexpr int kStepsPerBlock = 5;
 
 std::size_t floats(std::size_t rows, std::size_t columns) { return rows * row_stride(columns) * sizeof(float); }
 
+// Of a worker's share of the second-level cache, which also has the weights going through.
+constexpr std::size_t kScratchBytes = std::size_t{512} << 10U;
+constexpr std::size_t kMostTiles = 11;
+
 }  // namespace
+
+std::size_t item_rows(std::size_t rows, std::size_t bytes_a_row) {
+  const std::size_t fit = kScratchBytes / (kTileRows * std::max<std::size_t>(bytes_a_row, 1));
+  const std::size_t all = (rows + kTileRows - 1) / kTileRows;
+  return kTileRows * std::min(all, std::clamp<std::size_t>(fit, 2, kMostTiles));
+}
+
+RowSplit split_rows(std::size_t rows, std::size_t most_each, std::size_t threads) {
+  const std::size_t least = (rows + most_each - 1) / most_each;
+  // Two tiles a piece at least: with fewer, reading the weights once more costs more than the other thread saves.
+  std::size_t count = std::max(least, std::min(threads, rows / (2 * kTileRows)));
+  if (count > 1) count = (count + threads - 1) / threads * threads;
+  if (count == 0) return {};
+  const std::size_t tiles = (rows + kTileRows - 1) / kTileRows;
+  const std::size_t each = kTileRows * ((tiles + count - 1) / count);
+  return {each, (rows + each - 1) / each};
+}
 
 FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix,
                      HeadOptions head_options) {
@@ -42,35 +63,57 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
         planner.add("x before the first router", floats(tokens, dim), kFirstBlock + kStepsPerBlock * shared + 2, end);
   }
 
-  std::size_t window = 0;
   if (m.moe) {
     for (const int t : packing.tasks) window = std::max(window, size(expert_window(config, t).count));
   }
+  const std::size_t workers = size(threads);
+  const Precision embed = packing.of("embed");
+  const std::size_t patch = 3 * size(m.patch_size) * size(m.patch_size);
+  patch_rows = item_rows(tokens, (sizeof(float) + element_bytes(embed)) * patch);
+  if (embed != Precision::kF32) {
+    const std::size_t bytes =
+        RowBuffer::bytes(patch_rows, patch, Precision::kF32) + RowBuffer::bytes(patch_rows, patch, embed);
+    patches = planner.add("patches", bytes * workers, kEmbed, kEmbed);
+  }
+  rows = item_rows(tokens, dim * sizeof(float));
   for (int i = 0; i < m.depth; ++i) {
     const std::string name = "blocks." + std::to_string(i) + ".";
     const int step = kFirstBlock + kStepsPerBlock * i;
-    Block b;
-    b.normed = planner.add(name + "norm1", floats(tokens, dim), step, step);
-    b.qkv = planner.add(name + "qkv", floats(tokens, 3 * dim), step, step + 1);
-    const std::size_t heads = size(m.num_heads);
-    b.keys = planner.add(name + "keys", packed_bytes(head_dim, tokens, Precision::kF32) * heads, step + 1, step + 1);
-    b.values =
-        planner.add(name + "values", packed_bytes(tokens, head_dim, Precision::kF32) * heads, step + 1, step + 1);
-    b.scratch =
-        planner.add(name + "scores", attention_scratch(head_dim) * sizeof(float) * size(threads), step + 1, step + 1);
-    b.attended = planner.add(name + "attended", floats(tokens, dim), step + 1, step + 2);
-    b.mlp_in = planner.add(name + "norm2", floats(tokens, dim), step + 3, step + 4);
     const bool moe = m.is_moe(i);
-    const int hidden = moe ? m.expert_hidden() : m.mlp_hidden();
-    b.hidden = planner.add(name + "hidden", floats(tokens, size(hidden)), step + 4, step + 4);
+    Block b;
+    b.attention = packing.of(attention_name(i));
+    b.mlp = packing.of(mlp_name(m, i));
+    const Precision kept_as = stored(b.attention);
+    b.norm_rows = planner.add(name + "norm1", RowBuffer::bytes(rows, dim, b.attention) * workers, step, step);
+    b.qkv = planner.add(name + "qkv", RowBuffer::bytes(tokens, 3 * dim, kept_as), step, step + 1);
+    const std::size_t attention_heads = size(m.num_heads);
+    b.keys = planner.add(name + "keys", packed_bytes(head_dim, tokens, kept_as) * attention_heads, step + 1, step + 1);
+    b.values =
+        planner.add(name + "values", packed_bytes(tokens, head_dim, kept_as) * attention_heads, step + 1, step + 1);
+    b.scratch = planner.add(name + "scores", attention_scratch(head_dim) * sizeof(float) * workers, step + 1, step + 1);
+    b.attended = planner.add(name + "attended", RowBuffer::bytes(tokens, dim, kept_as), step + 1, step + 2);
+    if (b.attention == Precision::kInt8) {
+      b.proj_rows = planner.add(name + "proj", RowBuffer::bytes(rows, dim, b.attention) * workers, step + 2, step + 2);
+    }
+    const std::size_t hidden = size(moe ? m.expert_hidden() : m.mlp_hidden());
+    const std::size_t bytes_a_row = hidden * (element_bytes(stored(b.mlp)) + (b.mlp == Precision::kInt8 ? 1 : 0));
+    const std::size_t item = item_rows(tokens, bytes_a_row);
+    b.hidden = planner.add(name + "hidden", MlpScratch::bytes(item, hidden, b.mlp) * workers, step + 4, step + 4);
+    b.item_rows = item;
     if (moe) {
+      b.mlp_in = planner.add(name + "norm2", RowBuffer::bytes(tokens, dim, b.mlp), step + 3, step + 4);
       const std::size_t entries = tokens * size(m.moe->top_k);
-      b.logits = planner.add(name + "logits", floats(tokens, window), step + 3, step + 3);
+      b.route = planner.add(name + "route", RouteScratch::bytes(dim, window) * workers, step + 3, step + 3);
       b.chosen = planner.add(name + "chosen", entries * sizeof(std::int32_t), step + 3, step + 4);
       b.weights = planner.add(name + "weights", entries * sizeof(float), step + 3, step + 4);
       b.queue_tokens = planner.add(name + "queue", entries * sizeof(std::int32_t), step + 4, step + 4);
       b.queue_weights = planner.add(name + "queue_weights", entries * sizeof(float), step + 4, step + 4);
       b.offsets = planner.add(name + "offsets", (window + 1) * sizeof(std::int32_t), step + 4, step + 4);
+      // An expert's queue is cut into at most ⌈rows / item⌉ pieces rounded up to the threads (split_rows).
+      const std::size_t most = entries / item + window * (workers + 1);
+      b.items = planner.add(name + "items", most * sizeof(ExpertItem), step + 4, step + 4);
+    } else {
+      b.mlp_in = planner.add(name + "norm2", RowBuffer::bytes(item, dim, b.mlp) * workers, step + 4, step + 4);
     }
     blocks.push_back(b);
   }
