@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 PROGRAM := build/release/bin/m3vit
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench format lint clean
+.PHONY: help deps build demo test bench install format lint clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: build ## build, then every test, the slow ones too
 
 bench: build ## run every bench (numbers: docs/benchmarks.md)
 	@scripts/bench.sh build/release/bin
+
+PREFIX ?= /usr/local
+install: build ## install the program, libm3vit.so, headers and package files under PREFIX
+	@cmake --install build/release --prefix $(PREFIX)
 
 format: ## clang-format all C++ files in place
 	@scripts/lint.sh format

@@ -22,11 +22,11 @@ struct Model::Impl {
 
   /// Index into tasks and file.tasks().
   std::size_t find(std::string_view name) const {
-    std::string names;
     for (std::size_t i = 0; i < tasks.size(); ++i) {
       if (tasks[i].name == name) return i;
-      names += (names.empty() ? "" : ", ") + tasks[i].name;
     }
+    std::string names;
+    for (const TaskInfo& task : tasks) names += (names.empty() ? "" : ", ") + task.name;
     throw Error{{.where = file.where(), .field = "task", .wanted = "one of " + names, .found = std::string(name)}};
   }
   std::size_t pixels() const {
