@@ -115,6 +115,9 @@ class Session {
   const std::vector<RoutingMap>& routing() const;
   /// Of the last run, all its tasks together; zeros without SessionOptions::keep_times.
   const PhaseTimes& times() const;
+  /// Seconds of each task of the last run, in its order; the first one's include what all share. Empty without
+  /// SessionOptions::keep_times; entries beyond the last run's tasks mean nothing.
+  std::span<const double> task_times() const;
   MemoryPlan memory() const;
   std::string_view isa() const;
   int threads() const;

@@ -27,6 +27,20 @@ void append(Image<T>& whole, const Image<T>& lines) {
   whole.height += lines.height;
 }
 
+/// Calls use(lines, rows) for the raw values resized to [channels, rows, width], from the top.
+template <class F>
+void by_stripes(const RawOutput& raw, int height, int width, const F& use) {
+  // Colours of a class map do not depend on other lines, those of a depth map do (its range): one stripe.
+  const bool stripes = task_spec(raw.task).label == LabelKind::kClassIndex;
+  const std::int64_t line_values = std::int64_t{raw.channels} * width;
+  const int step =
+      stripes ? static_cast<int>(std::clamp<std::int64_t>(kStripeValues / line_values, 1, height)) : height;
+  for (int begin = 0; begin < height; begin += step) {
+    const int end = std::min(begin + step, height);
+    use(resize_plane_lines(raw.values, raw.channels, raw.height, raw.width, height, width, begin, end), end - begin);
+  }
+}
+
 /// Colours far apart for neighbouring indices: golden-angle hues.
 std::array<std::uint8_t, 3> expert_color(int expert) {
   const double hue = std::fmod(expert * 0.618033988749895, 1.0) * 6.0;
@@ -42,31 +56,43 @@ std::array<std::uint8_t, 3> expert_color(int expert) {
 
 }  // namespace
 
+ImageU8 color_picture(const RawOutput& raw, int height, int width, const ColorOptions& options) {
+  ImageU8 colors;
+  by_stripes(raw, height, width, [&](std::span<const float> lines, int rows) {
+    append(colors, color_prediction(raw.task, lines, raw.channels, rows, width, options));
+  });
+  return colors;
+}
+
+ImageU8 class_picture(const RawOutput& raw, int height, int width) {
+  ImageU8 classes;
+  by_stripes(raw, height, width, [&](std::span<const float> lines, int rows) {
+    append(classes, prediction_map(raw.task, lines, raw.channels, rows, width).u8);
+  });
+  if (task_spec(raw.task).label == LabelKind::kBinary) {
+    for (std::uint8_t& v : classes.data) v = v >= 128 ? 1 : 0;  // a probability of one half
+  }
+  return classes;
+}
+
 std::vector<std::filesystem::path> write_prediction(const RawOutput& raw, int height, int width,
-                                                    const std::filesystem::path& stem, const ColorOptions& options) {
+                                                    const std::filesystem::path& stem, const ColorOptions& options,
+                                                    bool durable) {
   ImageU8 colors;
   SavedMap map;
-  // Colours of a class map do not depend on other lines, those of a depth map do (its range): one stripe.
-  const bool stripes = task_spec(raw.task).label == LabelKind::kClassIndex;
-  const std::int64_t line_values = std::int64_t{raw.channels} * width;
-  const int step =
-      stripes ? static_cast<int>(std::clamp<std::int64_t>(kStripeValues / line_values, 1, height)) : height;
-  for (int begin = 0; begin < height; begin += step) {
-    const int end = std::min(begin + step, height);
-    const std::vector<float> lines =
-        resize_plane_lines(raw.values, raw.channels, raw.height, raw.width, height, width, begin, end);
-    append(colors, color_prediction(raw.task, lines, raw.channels, end - begin, width, options));
-    const SavedMap part = prediction_map(raw.task, lines, raw.channels, end - begin, width);
+  by_stripes(raw, height, width, [&](std::span<const float> lines, int rows) {
+    append(colors, color_prediction(raw.task, lines, raw.channels, rows, width, options));
+    const SavedMap part = prediction_map(raw.task, lines, raw.channels, rows, width);
     append(map.u8, part.u8);
     append(map.u16, part.u16);
-  }
+  });
   const std::filesystem::path picture = stem.string() + ".png";
   const std::filesystem::path values = stem.string() + "_map.png";
-  write_png(picture, colors);
+  write_png(picture, colors, durable);
   if (map.u8.empty()) {
-    write_png(values, map.u16);
+    write_png(values, map.u16, durable);
   } else {
-    write_png(values, map.u8);
+    write_png(values, map.u8, durable);
   }
   return {picture, values};
 }

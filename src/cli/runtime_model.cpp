@@ -11,6 +11,11 @@
 #include "runtime/m3v.h"
 
 namespace m3vit::cli {
+
+const std::map<std::string, MoeSchedule> kMoeSchedules{{"expert_order", MoeSchedule::kExpertOrder},
+                                                       {"token_order", MoeSchedule::kTokenOrder},
+                                                       {"dense", MoeSchedule::kDense}};
+
 namespace {
 
 void check_tensors(const SafetensorsFile& file, const Config& config) {

@@ -1,6 +1,7 @@
 #pragma once
 /// Where checkpoints meet the runtime: reading a `.safetensors` for packing, and opening either kind of model file.
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,9 @@
 #include "runtime/pack.h"
 
 namespace m3vit::cli {
+
+/// --schedule's words.
+extern const std::map<std::string, MoeSchedule> kMoeSchedules;
 
 struct Checkpoint {
   SafetensorsFile file;

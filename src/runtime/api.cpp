@@ -176,6 +176,7 @@ void Session::run(std::span<const std::string_view> tasks, std::span<const float
 }
 
 const PhaseTimes& Session::times() const { return impl_->engine.times(); }
+std::span<const double> Session::task_times() const { return impl_->engine.task_times(); }
 const std::vector<RoutingMap>& Session::routing() const { return impl_->engine.routing(); }
 MemoryPlan Session::memory() const { return {impl_->engine.arena_bytes(), impl_->model->file.bytes()}; }
 std::string_view Session::isa() const { return impl_->engine.isa().name; }

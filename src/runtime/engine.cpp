@@ -56,7 +56,8 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       turns_(model_.moe ? size(model_.moe->num_experts) : 0),
       shared_blocks_(size(first_task_block(config_))),
       share_prefix_(options.share_prefix),
-      keep_times_(options.keep_times) {
+      keep_times_(options.keep_times),
+      task_times_(options.keep_times ? file.tasks().size() : 0, 0.0) {
   left_.resize(size(model_.depth));
   for (const auto& [block, pruned] : file.packing().pruned) {
     for (const int e : packed_experts(config_, file.packing(), block)) left_[size(block)].push_back(e);
@@ -90,32 +91,52 @@ Engine::Mlp Engine::mlp_part(const WeightStore::Held& section, int hidden) {
 }
 
 void Engine::run(int task, const RgbView& image, const HeadOutput& out) {
-  times_ = {};
+  start();
   forward(task, normalise(image), out);
+  lap(0);
 }
 
 void Engine::run(int task, std::span<const float> planes, const HeadOutput& out) {
-  times_ = {};
+  start();
   forward(task, planes.data(), out);
+  lap(0);
 }
 
 void Engine::run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs) {
-  times_ = {};
+  start();
   if (share_prefix_) {
     forward(tasks, normalise(image), outs);
     return;
   }
   // The planes' place in the arena is another buffer's by the time a run ends.
-  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], normalise(image), {outs[i].data(), nullptr});
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    forward(tasks[i], normalise(image), {outs[i].data(), nullptr});
+    lap(i);
+  }
 }
 
 void Engine::run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs) {
-  times_ = {};
+  start();
   if (share_prefix_) {
     forward(tasks, planes.data(), outs);
     return;
   }
-  for (std::size_t i = 0; i < tasks.size(); ++i) forward(tasks[i], planes.data(), {outs[i].data(), nullptr});
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    forward(tasks[i], planes.data(), {outs[i].data(), nullptr});
+    lap(i);
+  }
+}
+
+void Engine::start() {
+  times_ = {};
+  if (keep_times_) lap_begin_ = std::chrono::steady_clock::now();
+}
+
+void Engine::lap(std::size_t index) {
+  if (!keep_times_) return;
+  const auto now = std::chrono::steady_clock::now();
+  task_times_[index] = std::chrono::duration<double>(now - lap_begin_).count();
+  lap_begin_ = now;
 }
 
 const float* Engine::normalise(const RgbView& image) {
@@ -153,6 +174,7 @@ void Engine::forward(std::span<const int> tasks, const float* planes, std::span<
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (kept != nullptr && i > 0) std::copy_n(kept, floats, x);
     suffix(tasks[i], {outs[i].data(), nullptr});
+    lap(i);
   }
 }
 

@@ -39,6 +39,7 @@ class Engine {
 
   const std::vector<RoutingMap>& routing() const { return routing_; }
   const PhaseTimes& times() const { return times_; }
+  std::span<const double> task_times() const { return task_times_; }
   std::size_t arena_bytes() const { return plan_.planner.arena_bytes(); }
   const Isa& isa() const { return isa_; }
   int threads() const { return team_.threads(); }
@@ -110,6 +111,9 @@ class Engine {
     return at<std::byte>(buffer) + worker * bytes;
   }
 
+  /// Clears the times of the last run; the time since then, or since the last lap, is task `index`'s.
+  void start();
+  void lap(std::size_t index);
   /// Adds the time until its end to `slot`; does nothing for null.
   class Timed;
   double* timer(double PhaseTimes::*part) { return keep_times_ ? &(times_.*part) : nullptr; }
@@ -143,6 +147,8 @@ class Engine {
   std::size_t shared_blocks_;  ///< blocks before the first one that depends on the task
   bool share_prefix_, keep_times_;
   PhaseTimes times_;
+  std::vector<double> task_times_;
+  std::chrono::steady_clock::time_point lap_begin_;
 };
 
 template <class F>
