@@ -99,6 +99,11 @@ typedef struct m3vit_session m3vit_session;
 #define M3VIT_HEAD_AUTO 0
 #define M3VIT_HEAD_DIRECT 1   /* upsample, then convolve */
 #define M3VIT_HEAD_COMMUTED 2 /* convolve the small map, then upsample the result */
+/* How weights come from the file (m3vit.hpp, WeightIo). */
+#define M3VIT_IO_AUTO 0
+#define M3VIT_IO_URING 1
+#define M3VIT_IO_PREAD 2
+#define M3VIT_IO_MMAP 3
 
 typedef struct m3vit_session_options {
   size_t size;          /**< sizeof(m3vit_session_options) */
@@ -109,10 +114,12 @@ typedef struct m3vit_session_options {
   int32_t keep_times;   /**< not 0: fill m3vit_session_times */
   int32_t share_prefix; /**< not 0: m3vit_session_run_tasks computes once what no router has touched yet */
   int32_t head_form;    /**< M3VIT_HEAD_... */
+  int32_t io;           /**< M3VIT_IO_... */
+  uint64_t memory_budget; /**< bytes for weights, activations and buffers; 0: no limit (m3vit.hpp) */
 } m3vit_session_options;
-#define M3VIT_SESSION_OPTIONS_INIT {sizeof(m3vit_session_options), NULL, 0, 0, 0, 0, 0, 0}
+#define M3VIT_SESSION_OPTIONS_INIT {sizeof(m3vit_session_options), NULL, 0, 0, 0, 0, 0, 0, 0, 0}
 
-/** Checks the weights' checksums (once a model), plans and allocates; runs allocate nothing. `options` NULL: defaults.
+/** Plans, allocates, and reads and checks the weights that stay in memory; runs allocate nothing. `options` NULL: defaults.
  * `*session` is set to NULL on failure. */
 m3vit_status m3vit_session_create(const m3vit_model *model, const m3vit_session_options *options,
                                   m3vit_session **session);
@@ -178,10 +185,13 @@ m3vit_status m3vit_session_times(const m3vit_session *session, m3vit_times *time
 typedef struct m3vit_memory {
   size_t size;    /**< sizeof(m3vit_memory) */
   size_t arena;   /**< everything a run writes */
-  size_t weights; /**< of the file */
+  size_t weights; /**< in memory throughout */
   size_t total;
+  size_t streamed;       /**< weights that are read from the file when they are used */
+  size_t stream_buffers; /**< the most of the arena that holds them at one time */
+  size_t smallest;       /**< the smallest memory_budget that works */
 } m3vit_memory;
-#define M3VIT_MEMORY_INIT {sizeof(m3vit_memory), 0, 0, 0}
+#define M3VIT_MEMORY_INIT {sizeof(m3vit_memory), 0, 0, 0, 0, 0, 0}
 m3vit_status m3vit_session_memory(const m3vit_session *session, m3vit_memory *memory);
 
 const char *m3vit_session_isa(const m3vit_session *session);

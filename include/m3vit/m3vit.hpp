@@ -1,8 +1,8 @@
 #pragma once
 /// m3vit's runtime: runs one task at a time of a packed model (`.m3v`, made by `m3vit export`).
 ///
-///     auto model   = m3vit::Model::open("rooms.m3v");       // maps the file, checks its header
-///     auto session = model.session({.threads = 2});         // checks the weights, plans, allocates once
+///     auto model   = m3vit::Model::open("rooms.m3v");       // checks the file's header
+///     auto session = model.session({.threads = 2});         // plans, allocates once, reads the weights
 ///     std::vector<float> depth(model.output_size("depth"));
 ///     session.run("depth", m3vit::RgbView{pixels, height, width}, depth);
 ///
@@ -57,6 +57,15 @@ struct RoutingMap {
   std::vector<float> weights;         ///< [tokens, top_k]; 0 where pruned (moe.prune_below)
 };
 
+/// How weights come from the file.
+enum class WeightIo {
+  kAuto,   ///< io_uring where the build and the system have it, else pread
+  kUring,  ///< io_uring, or an error that says why not; past the page cache (O_DIRECT) where the file system allows it
+  kPread,  ///< a thread with pread, O_DIRECT as above
+  kMmap,   ///< nothing is read: weights are the mapped file. Trusts it: to shorten the file during a run ends the
+           ///< process
+};
+
 struct SessionOptions {
   int threads = 0;  ///< 0: as many as the process may use
   MoeSchedule schedule = MoeSchedule::kExpertOrder;
@@ -67,6 +76,11 @@ struct SessionOptions {
   /// floats more in the arena. Without it they run one after another, to the same bits.
   bool share_prefix = false;
   bool keep_times = false;  ///< fill Session::times()
+  /// Bytes for weights, activations and buffers together; 0: no limit. What fits of the weights stays in memory, the
+  /// rest is read from the file while a frame runs, to the same bits. Too small a budget is an error that names the
+  /// smallest. Sessions without a budget share one copy of the weights; one with a budget has its own.
+  std::size_t memory_budget = 0;
+  WeightIo io = WeightIo::kAuto;
 };
 
 /// Seconds of the last run by part of the network; their sum is the run but for checks and copies.
@@ -81,10 +95,13 @@ struct PhaseTimes {
   double total() const { return input + embed + attention + dense_mlp + router + experts + head; }
 };
 
-/// Bytes by plan. `arena` is everything a run writes; it is allocated by Model::session and never grows.
+/// Bytes by plan. Everything is allocated by Model::session and never grows.
 struct MemoryPlan {
-  std::size_t arena = 0;
-  std::size_t weights = 0;  ///< the file's sections, mapped
+  std::size_t arena = 0;           ///< what a run writes: activations, and buffers for streamed weights among them
+  std::size_t weights = 0;         ///< in memory throughout
+  std::size_t streamed = 0;        ///< weights that are read from the file when they are used; not in memory
+  std::size_t stream_buffers = 0;  ///< the most of the arena that holds them at one time
+  std::size_t smallest = 0;        ///< the smallest SessionOptions::memory_budget that works
   std::size_t total() const { return arena + weights; }
 };
 
@@ -119,6 +136,10 @@ class Session {
   /// SessionOptions::keep_times; entries beyond the last run's tasks mean nothing.
   std::span<const double> task_times() const;
   MemoryPlan memory() const;
+  /// "memory", "mmap", or the way that streamed weights are read: "io_uring, O_DIRECT", "pread" …
+  std::string_view io() const;
+  /// Bytes of weights read by runs since the session began.
+  std::uint64_t bytes_read() const;
   std::string_view isa() const;
   int threads() const;
 
@@ -145,7 +166,9 @@ class Model {
   std::string_view dtype() const;   ///< "f32", "bf16" or "int8"; single layers may differ
   std::string_view config() const;  ///< the resolved configuration, JSON
 
-  /// Checks every section's checksum (once a model), plans and allocates.
+  /// Plans, allocates, and reads the weights that stay in memory, comparing them with their checksums. Streamed ones
+  /// are compared at every read: an altered or shortened file is an error of the run that meets it, and the session
+  /// stays usable.
   Session session(const SessionOptions& options = {}) const;
 
  private:

@@ -12,9 +12,12 @@ class MappedFile {
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
+  /// Open for reading as long as this lives.
+  int descriptor() const { return descriptor_; }
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
 
  private:
+  int descriptor_ = -1;
   void* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -33,21 +33,32 @@ struct Model::Impl {
     return static_cast<std::size_t>(file.config().model.height()) *
            static_cast<std::size_t>(file.config().model.width());
   }
-  void verify() const {
+  /// All weights, once for all sessions that may have them; null where a budget decides.
+  std::shared_ptr<const ResidentWeights> shared_weights(const SessionOptions& options) const {
+    const bool in_place = file.source() == nullptr || options.io == WeightIo::kMmap;
+    if (!in_place && options.memory_budget != 0) return nullptr;
     const std::lock_guard lock(mutex);
-    if (!verified) file.verify();
-    verified = true;
+    std::shared_ptr<const ResidentWeights>& weights = in_place ? mapped : read;
+    if (weights == nullptr) {
+      weights = std::make_shared<const ResidentWeights>(
+          in_place ? ResidentWeights::in_place(file)
+                   : ResidentWeights::read(file, std::vector<char>(file.sections().size(), 1), false));
+    }
+    return weights;
   }
 
   M3vFile file;
   std::vector<TaskInfo> tasks;
   mutable std::mutex mutex;
-  mutable bool verified = false;
+  mutable std::shared_ptr<const ResidentWeights> mapped, read;  ///< under mutex
 };
 
 struct Session::Impl {
   Impl(std::shared_ptr<const Model::Impl> m, const SessionOptions& options)
-      : model(std::move(m)), engine(model->file, options), indices(model->tasks.size()) {}
+      : model(std::move(m)),
+        engine(model->file, options, model->shared_weights(options)),
+        mapped(options.io == WeightIo::kMmap),
+        indices(model->tasks.size()) {}
 
   /// Checks the output span; returns the task's index in the configuration.
   int check(std::string_view task, std::span<float> out) const {
@@ -105,6 +116,7 @@ struct Session::Impl {
 
   std::shared_ptr<const Model::Impl> model;
   Engine engine;
+  bool mapped;
   std::vector<int> indices;  ///< room for one of each task
 };
 
@@ -130,7 +142,6 @@ std::size_t Model::output_size(std::string_view task) const {
 }
 
 Session Model::session(const SessionOptions& options) const {
-  impl_->verify();
   return Session(std::make_unique<Session::Impl>(impl_, options));
 }
 
@@ -178,7 +189,16 @@ void Session::run(std::span<const std::string_view> tasks, std::span<const float
 const PhaseTimes& Session::times() const { return impl_->engine.times(); }
 std::span<const double> Session::task_times() const { return impl_->engine.task_times(); }
 const std::vector<RoutingMap>& Session::routing() const { return impl_->engine.routing(); }
-MemoryPlan Session::memory() const { return {impl_->engine.arena_bytes(), impl_->model->file.bytes()}; }
+MemoryPlan Session::memory() const {
+  const MemoryLayout& layout = impl_->engine.layout();
+  return {layout.frame.planner.arena_bytes(), layout.resident_bytes, layout.streamed_bytes, layout.stream_buffers,
+          layout.smallest};
+}
+std::string_view Session::io() const {
+  const std::string_view reader = impl_->engine.store().reader();
+  return !reader.empty() ? reader : impl_->mapped ? "mmap" : "memory";
+}
+std::uint64_t Session::bytes_read() const { return impl_->engine.store().bytes_read(); }
 std::string_view Session::isa() const { return impl_->engine.isa().name; }
 int Session::threads() const { return impl_->engine.threads(); }
 

@@ -122,7 +122,10 @@ SessionOptions options_of(const m3vit_session_options* given) {
     refuse("options.schedule", "M3VIT_SCHEDULE_…", std::to_string(o.schedule));
   if (o.head_form < M3VIT_HEAD_AUTO || o.head_form > M3VIT_HEAD_COMMUTED)
     refuse("options.head_form", "M3VIT_HEAD_…", std::to_string(o.head_form));
+  if (o.io < M3VIT_IO_AUTO || o.io > M3VIT_IO_MMAP) refuse("options.io", "M3VIT_IO_…", std::to_string(o.io));
   options.threads = o.threads;
+  options.io = static_cast<WeightIo>(o.io);
+  options.memory_budget = static_cast<std::size_t>(o.memory_budget);
   options.schedule = static_cast<MoeSchedule>(o.schedule);
   options.isa = o.isa == nullptr ? "" : o.isa;
   options.keep_routing = o.keep_routing != 0;
@@ -387,7 +390,8 @@ m3vit_status m3vit_session_memory(const m3vit_session* session, m3vit_memory* me
   return guarded(M3VIT_ERROR_ARGUMENT, [&] {
     need(session, "session");
     const m3vit::MemoryPlan plan = session->session.memory();
-    m3vit::write_struct(memory, "memory", {0, plan.arena, plan.weights, plan.total()});
+    m3vit::write_struct(memory, "memory",
+                        {0, plan.arena, plan.weights, plan.total(), plan.streamed, plan.stream_buffers, plan.smallest});
   });
 }
 

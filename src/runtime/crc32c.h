@@ -8,5 +8,7 @@ namespace m3vit {
 
 /// Continues from `crc` (0 to begin): crc32c(b, crc32c(a)) == crc32c(a + b).
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t crc = 0);
+/// The same without the CPU's own instruction: what it is tested against.
+std::uint32_t crc32c_by_table(std::span<const std::byte> bytes, std::uint32_t crc = 0);
 
 }  // namespace m3vit

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "runtime/read_file.h"
 
 namespace m3vit {
 namespace {
@@ -25,7 +26,7 @@ int resolve_threads(int asked) {
 }
 
 std::byte* allocate(std::size_t bytes) {
-  void* const p = ::operator new[](bytes, std::align_val_t{Planner::kAlignment}, std::nothrow);
+  void* const p = ::operator new[](bytes, std::align_val_t{ReadFile::kBlock}, std::nothrow);
   if (p == nullptr) {
     throw Error{{.where = "memory plan",
                  .wanted = std::to_string(bytes) + " bytes for activations",
@@ -35,9 +36,46 @@ std::byte* allocate(std::size_t bytes) {
   return static_cast<std::byte*>(p);
 }
 
+bool in_place(const M3vFile& file, const SessionOptions& options) {
+  return file.source() == nullptr || options.io == WeightIo::kMmap;
+}
+
+MemoryLayout plan(const M3vFile& file, const SessionOptions& options) {
+  std::vector<FramePlan> frames;
+  for (const int lines : {0, 1}) {
+    frames.emplace_back(file.config(), file.packing(), resolve_threads(options.threads), options.share_prefix,
+                        HeadOptions{.form = options.head_form, .lines = lines});
+  }
+  WeightSections weights{SectionTable(file.config(), file.packing()), {}, file.where()};
+  for (const M3vSection& s : file.sections()) weights.bytes.push_back(s.bytes.size());
+  if (!in_place(file, options)) return plan_memory(frames, weights, options.memory_budget);
+  MemoryLayout layout = plan_memory(frames, weights, 0);
+  layout.resident_bytes = file.bytes();
+  if (options.memory_budget == 0 || options.memory_budget >= layout.total()) return layout;
+  throw Error{{.where = file.where(),
+               .field = "memory budget",
+               .wanted = "at least " + std::to_string(layout.total()) + " bytes",
+               .found = std::to_string(options.memory_budget),
+               .hint = "weights in memory or mapped are not streamed: open a file, with io uring or pread"}};
+}
+
+SectionReaderFactory reader_factory(const std::string& where, WeightIo io) {
+  return [where, io](const ReadFile& file, std::size_t tickets) {
+    std::string why;
+    if (io != WeightIo::kPread) {
+      if (auto reader = make_uring_reader(file, tickets, why)) return reader;
+    }
+    if (io == WeightIo::kUring) {
+      throw Error{{.where = where, .field = "io uring", .wanted = "io_uring", .found = why, .hint = "io pread"}};
+    }
+    return make_pread_reader(file, tickets);
+  };
+}
+
 }  // namespace
 
-Engine::Engine(const M3vFile& file, const SessionOptions& options)
+Engine::Engine(const M3vFile& file, const SessionOptions& options, std::shared_ptr<const ResidentWeights> weights,
+               const SectionReaderFactory& reader)
     : file_(file),
       config_(file.config()),
       model_(config_.model),
@@ -47,12 +85,16 @@ Engine::Engine(const M3vFile& file, const SessionOptions& options)
       dim_(size(model_.embed_dim)),
       tokens_(size(model_.tokens())),
       stride_(row_stride(dim_)),
-      plan_(config_, file.packing(), resolve_threads(options.threads), options.share_prefix,
-            {.form = options.head_form}),
+      layout_(plan(file, options)),
+      plan_(layout_.frame),
       arena_(allocate(plan_.planner.arena_bytes())),
       team_(resolve_threads(options.threads)),
       sections_(config_, file.packing()),
-      store_(file),
+      store_(file, layout_, arena_.get(),
+             weights != nullptr
+                 ? std::move(weights)
+                 : std::make_shared<const ResidentWeights>(ResidentWeights::read(file, layout_.resident, true)),
+             reader ? reader : reader_factory(file.where(), options.io)),
       turns_(model_.moe ? size(model_.moe->num_experts) : 0),
       shared_blocks_(size(first_task_block(config_))),
       share_prefix_(options.share_prefix),
@@ -92,12 +134,14 @@ Engine::Mlp Engine::mlp_part(const WeightStore::Held& section, int hidden) {
 
 void Engine::run(int task, const RgbView& image, const HeadOutput& out) {
   start();
+  const WeightStore::Frame frame(store_, task);
   forward(task, normalise(image), out);
   lap(0);
 }
 
 void Engine::run(int task, std::span<const float> planes, const HeadOutput& out) {
   start();
+  const WeightStore::Frame frame(store_, task);
   forward(task, planes.data(), out);
   lap(0);
 }
@@ -105,11 +149,13 @@ void Engine::run(int task, std::span<const float> planes, const HeadOutput& out)
 void Engine::run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs) {
   start();
   if (share_prefix_) {
+    const WeightStore::Frame frame(store_, tasks[0]);
     forward(tasks, normalise(image), outs);
     return;
   }
   // The planes' place in the arena is another buffer's by the time a run ends.
   for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const WeightStore::Frame frame(store_, tasks[i]);
     forward(tasks[i], normalise(image), {outs[i].data(), nullptr});
     lap(i);
   }
@@ -118,10 +164,12 @@ void Engine::run(std::span<const int> tasks, const RgbView& image, std::span<con
 void Engine::run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs) {
   start();
   if (share_prefix_) {
+    const WeightStore::Frame frame(store_, tasks[0]);
     forward(tasks, planes.data(), outs);
     return;
   }
   for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const WeightStore::Frame frame(store_, tasks[i]);
     forward(tasks[i], planes.data(), {outs[i].data(), nullptr});
     lap(i);
   }
@@ -164,7 +212,6 @@ void Engine::forward(int task, const float* planes, const HeadOutput& out) {
 }
 
 void Engine::forward(std::span<const int> tasks, const float* planes, std::span<const std::span<float>> outs) {
-  if (tasks.empty()) return;
   prefix(tasks[0], planes);
   // Without later blocks nothing writes x again: no copy is kept.
   float* kept = plan_.kept == FramePlan::kNone ? nullptr : at<float>(plan_.kept);
@@ -172,7 +219,15 @@ void Engine::forward(std::span<const int> tasks, const float* planes, std::span<
   float* x = at<float>(plan_.x);
   if (kept != nullptr) std::copy_n(x, floats, kept);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    if (kept != nullptr && i > 0) std::copy_n(kept, floats, x);
+    if (i == 0) {
+      suffix(tasks[0], {outs[0].data(), nullptr});
+      continue;
+    }
+    if (kept != nullptr) std::copy_n(kept, floats, x);
+    const WeightStore::Frame rest(store_, tasks[i],
+                                  shared_blocks_ < sections_.blocks.size()
+                                      ? FramePlan::block_step(shared_blocks_, FramePlan::kNorm2)
+                                      : FramePlan::head_step(shared_blocks_));
     suffix(tasks[i], {outs[i].data(), nullptr});
     lap(i);
   }
@@ -194,6 +249,7 @@ void Engine::suffix(int task, const HeadOutput& out) {
     second_half(b, task);
   }
   const Timed timed(timer(&PhaseTimes::head));
+  store_.step(FramePlan::head_step(sections_.blocks.size()));
   head(task, out);
 }
 
@@ -237,6 +293,7 @@ LayerNorm Engine::norm_of(const WeightStore::Held& section, std::size_t row) {
 
 void Engine::embed(const float* planes) {
   const Timed timed(timer(&PhaseTimes::embed));
+  store_.step(FramePlan::kEmbedStep);
   const WeightStore::Held w = store_.hold(sections_.embed);
   const Linear patch = linear(w, "patch");
   const float* position = w["position"];
@@ -301,6 +358,7 @@ void Engine::round_rows(const RowBuffer& from, std::size_t rows, std::size_t n, 
 
 void Engine::attention(std::size_t block) {
   const Timed timed(timer(&PhaseTimes::attention));
+  store_.step(FramePlan::block_step(block, FramePlan::kQkv));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].attn);
   const FramePlan::Block& plan = plan_.blocks[block];
   const Precision precision = plan.attention;
@@ -325,6 +383,7 @@ void Engine::attention(std::size_t block) {
     kernels_.gemm(g, 0, g.m, 0, panels(g.n));
   });
 
+  store_.step(FramePlan::block_step(block, FramePlan::kAttend));
   Attention a;
   a.precision = kept_as;
   a.qkv = qkv.row(0);
@@ -346,6 +405,7 @@ void Engine::attention(std::size_t block) {
                             scratch + worker * attention_scratch(a.head_dim));
   });
 
+  store_.step(FramePlan::block_step(block, FramePlan::kProj));
   const Linear proj = linear(w, "proj");
   rows_each(tokens_, plan_.rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
     RowSource in = attended.source(begin);
@@ -364,6 +424,7 @@ void Engine::attention(std::size_t block) {
 
 void Engine::dense_mlp(std::size_t block) {
   const Timed timed(timer(&PhaseTimes::dense_mlp));
+  store_.step(FramePlan::block_step(block, FramePlan::kMlp));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].mlp);
   const FramePlan::Block& plan = plan_.blocks[block];
   const Mlp weights = mlp_part(w, model_.mlp_hidden());

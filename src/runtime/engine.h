@@ -17,6 +17,8 @@
 #include "runtime/head_run.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/m3v.h"
+#include "runtime/memory_plan.h"
+#include "runtime/resident_weights.h"
 #include "runtime/routing.h"
 #include "runtime/section_table.h"
 #include "runtime/team.h"
@@ -27,8 +29,10 @@ namespace m3vit {
 
 class Engine {
  public:
-  /// `file` must be verified and must outlive the engine. Throws Error (option, memory).
-  Engine(const M3vFile& file, const SessionOptions& options);
+  /// `file` must outlive the engine. `weights`: all of the file's, or null: the engine reads what the budget lets it
+  /// keep. `reader`: in place of the one that the options ask for (tests). Throws Error (option, memory, file).
+  Engine(const M3vFile& file, const SessionOptions& options, std::shared_ptr<const ResidentWeights> weights,
+         const SectionReaderFactory& reader = {});
 
   /// `task` indexes config.tasks and must be in the file. Sizes are the caller's duty.
   void run(int task, const RgbView& image, const HeadOutput& out);
@@ -40,7 +44,8 @@ class Engine {
   const std::vector<RoutingMap>& routing() const { return routing_; }
   const PhaseTimes& times() const { return times_; }
   std::span<const double> task_times() const { return task_times_; }
-  std::size_t arena_bytes() const { return plan_.planner.arena_bytes(); }
+  const MemoryLayout& layout() const { return layout_; }
+  const WeightStore& store() const { return store_; }
   const Isa& isa() const { return isa_; }
   int threads() const { return team_.threads(); }
 
@@ -124,7 +129,7 @@ class Engine {
   }
 
   struct ArenaDelete {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{Planner::kAlignment}); }
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{ReadFile::kBlock}); }
   };
 
   const M3vFile& file_;
@@ -134,7 +139,8 @@ class Engine {
   const Kernels& kernels_;
   MoeSchedule schedule_;
   std::size_t dim_, tokens_, stride_;  ///< stride_: floats between rows of [T, D]
-  FramePlan plan_;
+  MemoryLayout layout_;
+  const FramePlan& plan_;  ///< layout_'s
   std::unique_ptr<std::byte[], ArenaDelete> arena_;
   Team team_;
   SectionTable sections_;

@@ -10,10 +10,12 @@ namespace m3vit {
 void Engine::moe(std::size_t block, int task) {
   {
     const Timed timed(timer(&PhaseTimes::router));
+    store_.step(FramePlan::block_step(block, FramePlan::kNorm2));
     route(block, task);
   }
   if (!routing_.empty()) keep_routing(block);
   const Timed timed(timer(&PhaseTimes::experts));
+  store_.step(FramePlan::block_step(block, FramePlan::kMlp));
   switch (schedule_) {
     case MoeSchedule::kExpertOrder:
       experts_in_order(block, task);
@@ -123,9 +125,8 @@ void Engine::run_items(std::size_t block, const TokenQueues& queues, std::size_t
   const auto hidden = static_cast<std::size_t>(model_.expert_hidden());
   const std::size_t scratch_bytes = MlpScratch::bytes(plan.item_rows, hidden, plan.mlp);
   const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
-  team_.run(items, [&](std::size_t i, std::size_t worker) {
-    const ExpertItem& item = list[i];
-    const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(item.expert)]);
+  const auto hold = [&](std::int32_t expert) { return store_.hold(experts[static_cast<std::size_t>(expert)]); };
+  const auto run = [&](const ExpertItem& item, const WeightStore::Held& w, std::size_t worker) {
     RowSource in = mlp_in.source();
     in.kind = RowSource::Kind::kIndexed;
     in.index = queues.tokens + item.begin;
@@ -138,7 +139,18 @@ void Engine::run_items(std::size_t block, const TokenQueues& queues, std::size_t
     mlp(mlp_part(w, model_.expert_hidden()), static_cast<std::size_t>(item.end - item.begin), in, scratch, out,
         [&] { turns_.wait(place); });
     turns_.done(place);
-  });
+  };
+  if (!store_.streams_experts(block)) {
+    team_.run(items, [&](std::size_t i, std::size_t worker) { run(list[i], hold(list[i].expert), worker); });
+    return;
+  }
+  for (std::size_t begin = 0; begin < items;) {  // an expert at a time: its buffer is the next one's
+    std::size_t end = begin + 1;
+    while (end < items && list[end].place == list[begin].place) ++end;
+    const WeightStore::Held w = hold(list[begin].expert);
+    team_.run(end - begin, [&](std::size_t i, std::size_t worker) { run(list[begin + i], w, worker); });
+    begin = end;
+  }
 }
 
 void Engine::experts_in_order(std::size_t block, int task) {
@@ -149,7 +161,17 @@ void Engine::experts_in_order(std::size_t block, int task) {
   fill_queues(at<std::int32_t>(plan.chosen), at<float>(plan.weights), tokens_,
               static_cast<std::size_t>(model_.moe->top_k), window.first, static_cast<std::size_t>(window.count),
               queues);
-  run_items(block, queues, list_items(block, queues, window));
+  const std::size_t items = list_items(block, queues, window);
+  if (store_.streams_experts(block)) {
+    const auto* list = at<ExpertItem>(plan.items);
+    auto* used = at<std::int32_t>(plan.experts);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < items; ++i) {
+      if (i == 0 || list[i].place != list[i - 1].place) used[count++] = list[i].expert;
+    }
+    store_.expect_experts(block, {used, count});
+  }
+  run_items(block, queues, items);
 }
 
 void Engine::tokens_in_order(std::size_t block) {
@@ -161,9 +183,8 @@ void Engine::tokens_in_order(std::size_t block) {
   const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
   const auto* chosen = at<std::int32_t>(plan.chosen);
   const float* weights = at<float>(plan.weights);
-  team_.run(tokens_, [&](std::size_t t, std::size_t worker) {
-    static constexpr std::int32_t kSelf = 0;
-    const MlpScratch scratch(own(plan.hidden, scratch_bytes, worker), plan.item_rows, hidden, plan.mlp);
+  // Calls with the indices of the token's experts in ascending order, without the pruned.
+  const auto ascending = [&](std::size_t t, const auto& call) {
     std::int32_t done = -1;
     for (std::size_t n = 0; n < k; ++n) {
       std::size_t next = t * k;  // the smallest expert above `done`
@@ -175,15 +196,31 @@ void Engine::tokens_in_order(std::size_t block) {
         }
       }
       done = expert;
-      if (weights[next] == 0.0F) continue;
-      const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(expert)]);
+      if (weights[next] != 0.0F) call(next);
+    }
+  };
+  const auto run = [&](std::size_t t, std::size_t worker) {
+    static constexpr std::int32_t kSelf = 0;
+    const MlpScratch scratch(own(plan.hidden, scratch_bytes, worker), plan.item_rows, hidden, plan.mlp);
+    ascending(t, [&](std::size_t next) {
+      const WeightStore::Held w = store_.hold(experts[static_cast<std::size_t>(chosen[next])]);
       Epilogue out = onto_x(t);
       out.store = Epilogue::Store::kScatterAdd;
       out.index = &kSelf;
       out.scale = &weights[next];
       mlp(mlp_part(w, model_.expert_hidden()), 1, mlp_in.source(t), scratch, out, [] {});
-    }
-  });
+    });
+  };
+  if (!store_.streams_experts(block)) {
+    team_.run(tokens_, run);
+    return;
+  }
+  // The buffers serve one thread: this order is here for comparison, and reading takes its time anyway.
+  auto* queue = at<std::int32_t>(plan.queue_tokens);
+  std::size_t count = 0;
+  for (std::size_t t = 0; t < tokens_; ++t) ascending(t, [&](std::size_t next) { queue[count++] = chosen[next]; });
+  store_.expect_experts(block, {queue, count});
+  for (std::size_t t = 0; t < tokens_; ++t) run(t, 0);
 }
 
 void Engine::experts_dense(std::size_t block, int task) {
@@ -198,8 +235,15 @@ void Engine::experts_dense(std::size_t block, int task) {
   for (std::size_t t = 0; t < tokens_; ++t) every[t] = static_cast<std::int32_t>(t);
   offsets[0] = 0;
   offsets[1] = static_cast<std::int32_t>(tokens_);
+  const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
+  auto* left = at<std::int32_t>(plan.experts);
+  std::size_t count = 0;
   for (int e = window.first; e < window.first + window.count; ++e) {
-    if (sections_.blocks[block].expert[static_cast<std::size_t>(e)] == SectionTable::kNone) continue;  // pruned
+    if (experts[static_cast<std::size_t>(e)] != SectionTable::kNone) left[count++] = e;  // not pruned
+  }
+  if (store_.streams_experts(block)) store_.expect_experts(block, {left, count});
+  for (std::size_t n = 0; n < count; ++n) {
+    const int e = left[n];
     std::fill_n(scale, tokens_, 0.0F);
     for (std::size_t i = 0; i < tokens_ * k; ++i) {
       if (chosen[i] == e) scale[i / k] = weights[i];

@@ -10,11 +10,10 @@ namespace {
 
 std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
-constexpr int kInput = 0;
-constexpr int kEmbed = 1;
-constexpr int kFirstBlock = 2;
-// Steps of a block: 0 norm1 and qkv, 1 attention, 2 proj, 3 norm2 and router, 4 MLP or experts.
-constexpr int kStepsPerBlock = 5;
+constexpr int kInput = FramePlan::kInputStep;
+constexpr int kEmbed = FramePlan::kEmbedStep;
+constexpr int kFirstBlock = FramePlan::block_step(0, FramePlan::kQkv);
+constexpr int kStepsPerBlock = FramePlan::kStepsPerBlock;
 
 std::size_t floats(std::size_t rows, std::size_t columns) { return rows * row_stride(columns) * sizeof(float); }
 
@@ -109,6 +108,7 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
       b.queue_tokens = planner.add(name + "queue", entries * sizeof(std::int32_t), step + 4, step + 4);
       b.queue_weights = planner.add(name + "queue_weights", entries * sizeof(float), step + 4, step + 4);
       b.offsets = planner.add(name + "offsets", (window + 1) * sizeof(std::int32_t), step + 4, step + 4);
+      b.experts = planner.add(name + "experts", window * sizeof(std::int32_t), step + 4, step + 4);
       // An expert's queue is cut into at most ⌈rows / item⌉ pieces rounded up to the threads (split_rows).
       const std::size_t most = entries / item + window * (workers + 1);
       b.items = planner.add(name + "items", most * sizeof(ExpertItem), step + 4, step + 4);
@@ -134,6 +134,12 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
     ++step;
   }
   planner.finish();
+}
+
+int FramePlan::last_step() const {
+  int step = 0;
+  for (const PlannedBuffer& b : planner.buffers()) step = std::max(step, b.last);
+  return step;
 }
 
 }  // namespace m3vit

@@ -61,6 +61,16 @@ struct ExpertItem {
 struct FramePlan {
   /// Planner ids; kNone where a block or stage has no such buffer.
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  /// The frame's clock.
+  static constexpr int kInputStep = 0, kEmbedStep = 1, kStepsPerBlock = 5;
+  enum BlockStep { kQkv = 0, kAttend = 1, kProj = 2, kNorm2 = 3, kMlp = 4 };  ///< kNorm2: router; kMlp: or experts
+  static constexpr int block_step(std::size_t block, BlockStep part) {
+    return kEmbedStep + 1 + kStepsPerBlock * static_cast<int>(block) + static_cast<int>(part);
+  }
+  /// Of the head's first step; `blocks` of the whole model.
+  static constexpr int head_step(std::size_t blocks) { return block_step(blocks, kQkv); }
+  int last_step() const;
+
   struct Block {
     Precision attention = Precision::kF32, mlp = Precision::kF32;
     std::size_t norm_rows = kNone;  ///< a worker's [rows, D] of norm1(x)
@@ -74,14 +84,15 @@ struct FramePlan {
     std::size_t route = kNone;                    ///< a worker's RouteScratch
     std::size_t chosen = kNone, weights = kNone;  ///< [T, top_k]
     std::size_t queue_tokens = kNone, queue_weights = kNone, offsets = kNone;  ///< TokenQueues
-    std::size_t items = kNone;                                                 ///< ExpertItem
+    std::size_t experts = kNone;  ///< [experts in the widest window]: those that are used, in order
+    std::size_t items = kNone;    ///< ExpertItem
   };
   /// `share_prefix`: x before the first router outlives a task.
   FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix = false,
             HeadOptions head_options = {});
 
   std::size_t rows = 0;        ///< of one item in norm_rows and proj_rows
-  std::size_t window = 0;       ///< experts that the widest router of the file's tasks sees
+  std::size_t window = 0;      ///< experts that the widest router of the file's tasks sees
   std::size_t patch_rows = 0;  ///< of one item in `patches`
 
   Planner planner;

@@ -6,12 +6,14 @@
 #include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "core/error.h"
 #include "core/mapped_file.h"
 #include "core/version.h"
 #include "runtime/crc32c.h"
+#include "runtime/read_file.h"
 
 namespace m3vit {
 namespace {
@@ -111,6 +113,7 @@ M3vFile M3vFile::open(const std::filesystem::path& path) {
   M3vFile file;
   auto mapped = std::make_shared<const MappedFile>(path);
   file.bytes_ = mapped->bytes();
+  file.source_ = std::make_shared<const ReadFile>(mapped->descriptor());
   file.owner_ = std::move(mapped);
   file.where_ = path.string();
   file.read();
@@ -221,7 +224,7 @@ void M3vFile::read_header(std::string_view text) {
     }
     if (crc_text.size() != 8) section.fail("crc32c", "8 hex digits", crc_text);
     by_name_.emplace(layout.name, sections_.size());
-    sections_.push_back({layout.name, bytes_.subspan(data + offset, layout.bytes), crc});
+    sections_.push_back({layout.name, bytes_.subspan(data + offset, layout.bytes), crc, data + offset});
     offset = align(offset + layout.bytes);
   }
   if (end != bytes_.size()) {
@@ -261,15 +264,26 @@ const M3vSection* M3vFile::find(std::string_view name) const {
 }
 
 void M3vFile::verify() const {
-  for (const M3vSection& s : sections_) {
-    const std::uint32_t found = crc32c(s.bytes);
-    if (found == s.crc) continue;
-    throw Error{{.where = where_,
-                 .field = "section '" + s.name + "'",
-                 .wanted = "crc32c " + hex(s.crc),
-                 .found = hex(found),
-                 .hint = kDamaged}};
-  }
+  for (const M3vSection& s : sections_) check(s, s.bytes);
+}
+
+void M3vFile::check(const M3vSection& section, std::span<const std::byte> bytes) const {
+  const std::uint32_t found = crc32c(bytes);
+  if (found == section.crc) return;
+  throw Error{{.where = where_,
+               .field = "section '" + section.name + "'",
+               .wanted = "crc32c " + hex(section.crc),
+               .found = hex(found),
+               .hint = kDamaged}};
+}
+
+void M3vFile::fail_read(const M3vSection& section, std::size_t bytes, int error) const {
+  throw Error{{.where = where_,
+               .field = "section '" + section.name + "'",
+               .wanted = std::to_string(section.bytes.size()) + " bytes",
+               .found = error != 0 ? "a read error: " + std::generic_category().message(error)
+                                   : std::to_string(bytes) + ", the file's end",
+               .hint = error != 0 ? "" : "the file was cut short since it was opened"}};
 }
 
 M3vWriter::M3vWriter(std::ostream& out, const Config& config, Packing packing, std::string producer,

@@ -22,7 +22,7 @@
 
 namespace m3vit {
 
-class MappedFile;
+class ReadFile;
 
 inline constexpr std::string_view kM3vMagic = "M3V1";
 inline constexpr std::size_t kM3vAlignment = 4096;
@@ -32,6 +32,7 @@ struct M3vSection {
   std::string name;
   std::span<const std::byte> bytes;
   std::uint32_t crc = 0;
+  std::uint64_t offset = 0;  ///< from the file's start
 };
 
 class M3vFile {
@@ -56,15 +57,22 @@ class M3vFile {
   const M3vSection* find(std::string_view name) const;
   std::size_t bytes() const { return bytes_.size(); }
 
-  /// Compares every section with its checksum; throws Error naming the first that differs.
+  /// Compares every section with its checksum; throws Error naming the first that differs. Reads in place.
   void verify() const;
+  /// Compares bytes read from elsewhere with a section's checksum.
+  void check(const M3vSection& section, std::span<const std::byte> bytes) const;
+  /// Throws the Error for a section of which a read brought `bytes` and an errno, or 0: the file ends early.
+  [[noreturn]] void fail_read(const M3vSection& section, std::size_t bytes, int error) const;
+  /// The file for reading past the mapping; nullptr for bytes in memory.
+  const ReadFile* source() const { return source_.get(); }
 
  private:
   void read();
   void read_header(std::string_view text);
   void read_packing(const nlohmann::json& root);
 
-  std::shared_ptr<const void> owner_;  ///< mapping or vector
+  std::shared_ptr<const void> owner_;  ///< mapping or bytes
+  std::shared_ptr<const ReadFile> source_;
   std::span<const std::byte> bytes_;
   std::string where_, config_text_, producer_;
   Config config_;

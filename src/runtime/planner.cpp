@@ -10,8 +10,8 @@
 
 namespace m3vit {
 
-std::size_t Planner::add(std::string name, std::size_t bytes, int first, int last) {
-  assert(first <= last);
+std::size_t Planner::add(std::string name, std::size_t bytes, int first, int last, std::size_t alignment) {
+  assert(first <= last && alignment % kAlignment == 0);
   // Far below what a sum of a frame's buffers could overflow, far above any machine.
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() >> 16U;
   if (bytes > kMost) {
@@ -22,7 +22,7 @@ std::size_t Planner::add(std::string name, std::size_t bytes, int first, int las
                  .hint = {}}};
   }
   const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  buffers_.push_back({std::move(name), rounded, first, last, 0});
+  buffers_.push_back({std::move(name), rounded, first, last, alignment, 0});
   return buffers_.size() - 1;
 }
 
@@ -40,7 +40,8 @@ void Planner::finish() {
       const PlannedBuffer& other = buffers_[other_id];
       if (other.last < buffer.first || buffer.last < other.first) continue;
       if (other.offset >= offset + buffer.bytes) break;  // the gap before it is wide enough
-      offset = std::max(offset, other.offset + other.bytes);
+      const std::size_t end = other.offset + other.bytes;
+      offset = std::max(offset, (end + buffer.alignment - 1) / buffer.alignment * buffer.alignment);
     }
     buffer.offset = offset;
     arena_ = std::max(arena_, offset + buffer.bytes);

@@ -12,7 +12,8 @@ struct PlannedBuffer {
   std::string name;
   std::size_t bytes = 0;
   int first = 0, last = 0;  ///< steps, inclusive
-  std::size_t offset = 0;   ///< set by `finish`
+  std::size_t alignment = 0;
+  std::size_t offset = 0;  ///< set by `finish`
 };
 
 class Planner {
@@ -20,9 +21,10 @@ class Planner {
   /// Cache line and the widest vector.
   static constexpr std::size_t kAlignment = 64;
 
-  /// Returns the buffer's id. `first` ≤ `last`.
-  std::size_t add(std::string name, std::size_t bytes, int first, int last);
-  /// Places everything. Throws Error ("memory plan") when a size is beyond what an address can hold.
+  /// Returns the buffer's id. `first` ≤ `last`; `alignment` is a multiple of kAlignment.
+  std::size_t add(std::string name, std::size_t bytes, int first, int last, std::size_t alignment = kAlignment);
+  /// Places everything; more may be added and all placed again. Throws Error ("memory plan") when a size is beyond what
+  /// an address can hold.
   void finish();
 
   const std::vector<PlannedBuffer>& buffers() const { return buffers_; }

@@ -38,6 +38,16 @@ TEST(Crc32c, KnownValuesAndContinuation) {
   }
 }
 
+TEST(Crc32c, InstructionEqualsTable) {
+  Rng rng(9);
+  std::vector<std::byte> bytes(80000);
+  for (std::byte& b : bytes) b = static_cast<std::byte>(rng.below(256));
+  for (const std::size_t n : {0, 1, 7, 8, 9, 4095, 12287, 12288, 12289, 24576, 50001, 80000 - 3}) {
+    const std::span<const std::byte> part = std::span(bytes).subspan(3, n);
+    EXPECT_EQ(crc32c(part, 77), crc32c_by_table(part, 77)) << n;
+  }
+}
+
 /// A small model with everything in it: two tasks, dense and MoE blocks, a task vector.
 struct Small {
   Config config;
@@ -250,7 +260,8 @@ TEST(M3v, OpensFromDisk) {
   EXPECT_EQ(model.width(), 12);
   Session session = model.session({.threads = 1});
   EXPECT_GT(session.memory().arena, 0U);
-  EXPECT_EQ(session.memory().weights, small().file.size());
+  EXPECT_GE(session.memory().weights, small().file.size() - kM3vAlignment);
+  EXPECT_LE(session.memory().weights, small().file.size() + kM3vAlignment);
   std::filesystem::remove(path);
   EXPECT_THAT(error_of([&] { Model::open(path); }), ::testing::HasSubstr(path.string()));
 }
