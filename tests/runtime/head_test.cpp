@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/error.h"
 #include "runtime/packed_case.h"
 #include "runtime/random_head.h"
 
@@ -156,6 +157,52 @@ TEST(HeadPlan, MemoryGrowsWithTheWidthOnly) {
   EXPECT_LT(bytes(32, 32, 1), bytes(32, 32, 0));
   EXPECT_LT(bytes(32, 64, 1), 2 * bytes(32, 32, 1));
   EXPECT_LT(bytes(32, 32, 1), std::size_t{4} << 20U);  // its maps would be 67 MiB
+}
+
+TEST(Session, HeadFormsAgreeAndMeetTheContract) {
+  for (const std::uint64_t seed : {3U, 17U, 40U}) {
+    const naive::RandomCase c = naive::random_case(seed, /*margin=*/2e-5);
+    const Model model = Model::from_bytes(testing::packed(c.config, c.weights), "test.m3v");
+    for (const HeadForm form : kForms) {
+      Session session = model.session({.threads = 2, .head_form = form});
+      for (std::size_t t = 0; t < c.config.tasks.size(); ++t) {
+        const std::vector<float> got = testing::run(session, model, c.config.tasks[t].name, testing::floats(c.image));
+        EXPECT_LE(relative_error(got, c.results[t].raw), 1e-4) << "seed=" << seed;
+      }
+    }
+  }
+}
+
+TEST(Session, ClassMapIsTheFirstLargestChannelOfTheOutput) {
+  int seen = 0;
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    const naive::RandomCase c = naive::random_case(seed, /*margin=*/2e-5);
+    const Model model = Model::from_bytes(testing::packed(c.config, c.weights), "test.m3v");
+    Session session = model.session({.threads = 2});
+    const std::size_t pixels = size(model.height()) * size(model.width());
+    std::vector<std::uint8_t> classes(pixels, 255);
+    for (const TaskInfo& task : model.tasks()) {
+      const std::vector<float> image = testing::floats(c.image);
+      if (task.channels < 2) {
+        EXPECT_THROW(session.run_classes(task.name, image, classes), Error);
+        continue;
+      }
+      ++seen;
+      const std::vector<float> planes = testing::run(session, model, task.name, image);
+      session.run_classes(task.name, image, classes);
+      for (std::size_t p = 0; p < pixels; ++p) {
+        std::size_t want = 0;
+        for (std::size_t i = 1; i < size(task.channels); ++i) {
+          if (planes[i * pixels + p] > planes[want * pixels + p]) want = i;
+        }
+        ASSERT_EQ(classes[p], want) << task.name << " pixel " << p;
+      }
+      EXPECT_THROW(session.run_classes(task.name, image, std::span(classes).first(pixels - 1)), Error);
+      EXPECT_THROW(session.run_classes(task.name, std::span(image).first(3), classes), Error);
+      EXPECT_THROW(session.run_classes(task.name, RgbView{}, classes), Error);
+    }
+  }
+  EXPECT_GT(seen, 5);
 }
 
 }  // namespace

@@ -132,9 +132,10 @@ class RandomHead {
     panels_.push_back(std::make_unique<std::vector<std::byte>>(packed_bytes(segment_k, n, precision_, segments) + 64));
     scales_.emplace_back(std::make_unique<std::vector<float>>(padded_columns(n)));
     sums_.emplace_back(std::make_unique<std::vector<std::int32_t>>(segments * padded_columns(n)));
-    pack_panels(precision_, segments, segment_k, n, value,
-                {panels_.back()->data(), scales_.back()->data(), sums_.back()->data()});
-    return {panels_.back()->data(), scales_.back()->data(), sums_.back()->data()};
+    auto* panels =
+        reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(panels_.back()->data()) + 63) / 64 * 64);
+    pack_panels(precision_, segments, segment_k, n, value, {panels, scales_.back()->data(), sums_.back()->data()});
+    return {panels, scales_.back()->data(), sums_.back()->data()};
   }
 
   Map convolved(const Map& in, std::size_t s) const {
