@@ -8,7 +8,7 @@ namespace {
 
 std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
-// Multiply-adds of a step worth waking a team for, in f32; less precise ones take that much more.
+// Multiply-adds of a step worth waking a team for.
 constexpr double kStepWork = 48e6;
 constexpr int kMostLines = 8;
 
@@ -20,8 +20,7 @@ int kept_lines(Node::Kind kind) { return kind == Node::Kind::kConv ? 2 : 1; }
 int lines_by_work(const Node& node, std::size_t channels, const HeadOptions& options) {
   if (options.lines > 0) return options.lines;
   const double line = 9.0 * node.width * static_cast<double>(node.channels * channels);
-  const double wanted = kStepWork * static_cast<double>(group_of(options.precision)) / line;
-  return std::clamp(static_cast<int>(wanted + 0.5), 1, kMostLines);
+  return std::clamp(static_cast<int>(kStepWork / line + 0.5), 1, kMostLines);
 }
 
 class Builder {
@@ -86,10 +85,7 @@ HeadPlan::HeadPlan(const HeadShape& of, const HeadOptions& options, int threads,
     const std::size_t pixels = size(node.ring) * size(node.width);
     node.input = build.add("lines" + name, pixels * node.pixel_bytes);
     if (precision == Precision::kInt8) node.scales = build.add("scales" + name, pixels * sizeof(float));
-    const bool doubles = node.kind != Node::Kind::kConv;
-    const int wanted = i + 1 < nodes.size() ? nodes[i + 1].step : 1;
-    node.group = std::clamp(doubles ? wanted / 2 : wanted, 1, node.step);
-    arriving = doubles ? 2 * node.group : node.group;
+    arriving = node.kind == Node::Kind::kConv ? node.step : 2 * node.step;
     const std::size_t w = size(node.width);
     if (node.kind == Node::Kind::kConv) {
       node.sum_lines = node.step;
@@ -104,6 +100,15 @@ HeadPlan::HeadPlan(const HeadShape& of, const HeadOptions& options, int threads,
       node.sums = build.add("products" + name, size(node.sum_lines) * node.sum_floats * sizeof(float));
     }
   }
+  std::size_t rows_bytes = 0;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const Node& node = nodes[i];
+    if (node.kind == Node::Kind::kUpsample || (precision != Precision::kInt8 && i + 1 < nodes.size())) continue;
+    const bool doubles = node.kind == Node::Kind::kUpsampleConv;
+    rows_bytes = std::max(rows_bytes, size((doubles ? 2 : 1) * node.step) * size(node.out_width()) *
+                                          head_pixel_bytes(of.channels, written_precision()));
+  }
+  rows = build.add("rows", rows_bytes);
   zeros = build.add("border", head_pixel_bytes(std::max(of.dim, of.channels), precision));
   biases = build.add("biases", size(of.stages) * padded_columns(of.channels) * sizeof(float));
   const std::size_t line = size(last_width) * of.outputs * sizeof(float);

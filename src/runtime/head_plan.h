@@ -48,7 +48,6 @@ struct HeadPlan {
     int height = 0, width = 0;  ///< of the input map
     std::size_t channels = 0;   ///< of the input
     int step = 1;               ///< input lines taken at a time
-    int group = 1;              ///< lines of products handed on at a time
     int ring = 0;               ///< input lines kept
     std::size_t pixel_bytes = 0;
     std::size_t input = kNone;   ///< [ring, width] pixels
@@ -65,20 +64,24 @@ struct HeadPlan {
   /// Adds the buffers, alive during steps [first, last] of the frame.
   HeadPlan(const HeadShape& shape, const HeadOptions& options, int threads, Planner& planner, int first, int last);
 
+  /// Of pixels as convolutions write them: int8 waits until all channels are there.
+  Precision written_precision() const { return precision == Precision::kInt8 ? Precision::kF32 : precision; }
+
   HeadShape shape;
   HeadForm form = HeadForm::kCommuted;  ///< never kAuto
   Precision precision = Precision::kF32;
   std::vector<Node> nodes;
   int last_height = 0, last_width = 0;  ///< of the 1×1 convolution's map
   std::size_t zeros = kNone;            ///< one pixel of zeros
-  std::size_t biases = kNone;           ///< [stages][whole panels]
-  std::size_t last = kNone;             ///< [last_ring][outputs][last_width] of the 1×1 convolution
+  std::size_t rows = kNone;    ///< finished pixels that another pass still reads: all of int8, the last convolution's
+  std::size_t biases = kNone;  ///< [stages][whole panels]
+  std::size_t last = kNone;    ///< [last_ring][outputs][last_width] of the 1×1 convolution
   int last_ring = 0;
   std::size_t doubled = kNone;  ///< [doubled_ring][outputs][2 · last_width]; only when the output has another size
   int doubled_ring = 0;
   std::size_t scratch = kNone;  ///< one a thread
   std::size_t scratch_bytes = 0;
-  /// Offsets in a thread's scratch: pixels before they are rounded, pixels, their scales, 1×1 products, output lines.
+  /// Offsets in a thread's scratch: at 0 pixels in f32, then pixels, their scales, 1×1 products, output lines.
   std::size_t scratch_pixels = 0, scratch_scales = 0, scratch_last = 0, scratch_lines = 0;
   std::size_t line_floats = 0;  ///< of one of the scratch's output lines
   std::size_t bytes = 0;        ///< of all buffers

@@ -54,6 +54,7 @@ HeadRun::HeadRun(const HeadPlan& plan, const Planner& planner, std::byte* arena,
   std::size_t most = 0;
   for (const Node& node : plan.nodes) most = std::max(most, size(node.step) + 1);
   products_.reserve(4 * most + 4);
+  claimed_ = std::make_unique<std::atomic<bool>[]>(panels(plan.shape.channels));
 }
 
 std::byte* HeadRun::pixel(const Node& node, int line, int x) const {
@@ -132,38 +133,24 @@ void HeadRun::feed(std::size_t i, int begin, int end) {
   if (end == node.height) ++end;  // the line below the map: what waits for it is complete now
   for (int line = begin; line < end; line += node.step) {
     const int to = std::min(line + node.step, end);
-    int rows_begin = std::max(line - 1, 0);
-    int rows_end = to - 1;
-    switch (node.kind) {
-      case Node::Kind::kConv:
-        convolve(node, rows_begin, rows_end);
-        break;
-      case Node::Kind::kUpsampleConv:
-        convolve_commuted(node, line, to);
-        break;
-      case Node::Kind::kUpsample:  // its rows are output lines 2 · line − 1 and 2 · line
-        rows_begin = line;
-        rows_end = to;
-        break;
-    }
-    hand_on(i, rows_begin, rows_end);
-  }
-}
-
-void HeadRun::hand_on(std::size_t i, int begin, int end) {
-  const Node& node = plan_.nodes[i];
-  for (int row = begin; row < end; row += node.group) {
-    const int to = std::min(row + node.group, end);
-    finish_rows(i, row, to);
-    int first = row;
-    int last = to;
+    // Output lines that these complete.
+    int first = std::max(line - 1, 0);
+    int last = to - 1;
     if (node.kind == Node::Kind::kUpsample) {
-      first = std::max(2 * row - 1, 0);
+      first = std::max(2 * line - 1, 0);
       last = std::min(2 * to - 1, 2 * node.height);
-    } else if (node.kind == Node::Kind::kUpsampleConv) {
-      first = 2 * row;
-      last = 2 * to;
+      upsample(i, first, last);
+    } else if (node.kind == Node::Kind::kConv) {
+      list_products(node, first, last);
+      convolve(i, first, last);
+    } else {
+      list_commuted_products(node, line, to);
+      convolve(i, first, last);
+      first *= 2;
+      last *= 2;
     }
+    if (last <= first) continue;
+    finish(i, first, last);
     if (i + 1 < plan_.nodes.size()) {
       feed(i + 1, first, last);
     } else {
@@ -172,7 +159,7 @@ void HeadRun::hand_on(std::size_t i, int begin, int end) {
   }
 }
 
-void HeadRun::convolve(const Node& node, int begin, int end) {
+void HeadRun::list_products(const Node& node, int begin, int end) {
   auto* taps = at<std::int32_t>(node.taps);
   products_.clear();
   for (int row = begin; row < end; ++row) {
@@ -186,10 +173,9 @@ void HeadRun::convolve(const Node& node, int begin, int end) {
       }
     }
   }
-  multiply(node);
 }
 
-void HeadRun::convolve_commuted(const Node& node, int begin, int end) {
+void HeadRun::list_commuted_products(const Node& node, int begin, int end) {
   auto* taps = at<std::int32_t>(node.taps);
   const int w = node.width;
   const auto add = [&](Segments segments, int upper, int lower, float* line) {
@@ -227,138 +213,173 @@ void HeadRun::convolve_commuted(const Node& node, int begin, int end) {
       if (!inside) add(segments, -1, line - 1, even_line(node, node.height));  // last
     }
   }
-  multiply(node);
 }
 
-void HeadRun::multiply(const Node& node) {
-  const std::size_t all_panels = panels(plan_.shape.channels);
+/// A panel that nobody has taken, of those that this worker had in the last steps if there is one: their lines of
+/// products lie in its cache.
+std::size_t HeadRun::claim_panel(std::size_t worker) {
+  const std::size_t all = panels(plan_.shape.channels);
+  const auto stride = size(team_.threads());
+  for (std::size_t p = worker; p < all; p += stride) {
+    if (!claimed_[p].exchange(true, std::memory_order_relaxed)) return p;
+  }
+  std::size_t p = 0;
+  while (claimed_[p].exchange(true, std::memory_order_relaxed)) ++p;  // as many calls as panels: one is left
+  return p;
+}
+
+void HeadRun::convolve(std::size_t i, int begin, int end) {
+  const Node& node = plan_.nodes[i];
+  const std::size_t all = panels(plan_.shape.channels);
+  if (all % size(team_.threads()) == 0 || all >= 4 * size(team_.threads())) {
+    for (std::size_t p = 0; p < all; ++p) claimed_[p].store(false, std::memory_order_relaxed);
+    team_.run(all, [&](std::size_t, std::size_t worker) {
+      const std::size_t panel = claim_panel(worker);
+      for (const Product& product : products_) multiply(node, product, panel);
+      for (int row = begin; row < end; ++row) tail(i, row, panel, 0, node.width);
+    });
+    return;
+  }
+  // Few panels: the work is cut finer.
+  team_.run(products_.size() * all,
+            [&](std::size_t item, std::size_t) { multiply(node, products_[item / all], item % all); });
+  const auto blocks = size((node.width + kHeadBlock - 1) / kHeadBlock);
+  team_.run(size(end - begin) * all * blocks, [&](std::size_t item, std::size_t) {
+    const int x = static_cast<int>(item % blocks) * kHeadBlock;
+    tail(i, begin + static_cast<int>(item / blocks / all), item / blocks % all, x,
+         std::min(x + kHeadBlock, node.width));
+  });
+}
+
+void HeadRun::multiply(const Node& node, const Product& product, std::size_t panel) {
   const std::size_t columns = padded_columns(plan_.shape.channels);
   const std::size_t segment_bytes = groups(node.channels, plan_.precision) * kPanelLine;
   const Matrix& weights = weights_->conv[size(node.stage)];
   const bool commuted = node.kind == Node::Kind::kUpsampleConv;
   const std::size_t panel_floats = (commuted ? commuted_columns(node.width) : size(node.width)) * kPanel;
-  team_.run(products_.size() * all_panels, [&](std::size_t item, std::size_t) {
-    const Product& product = products_[item / all_panels];
-    const std::size_t panel = item % all_panels;
-    Gemm g;
-    g.precision = plan_.precision;
-    g.m = product.rows;
-    g.n = plan_.shape.channels;
-    g.a.kind = RowSource::Kind::kTaps;
-    g.a.base = at<std::byte>(node.input);
-    g.a.stride = node.pixel_bytes;
-    g.a.segments = product.segments;
-    g.a.segment_k = node.channels;
-    g.a.index = product.taps;
-    g.a.zeros = at<std::byte>(plan_.zeros);
-    if (plan_.precision == Precision::kInt8) {
-      g.a.scale = at<float>(node.scales);
-      g.b.scale = weights.scale;
-      g.b.sums = weights.sums + product.first_segment * columns;
-    }
-    g.b.panels = static_cast<const std::byte*>(weights.panels) + product.first_segment * segment_bytes;
-    g.b.panel_bytes = kAll.count * segment_bytes;
-    g.out.c = product.c;
-    g.out.stride = kPanel * sizeof(float);
-    g.out.panel_stride = panel_floats * sizeof(float);
-    kernels_.gemm(g, 0, product.rows, panel, panel + 1);
-  });
-}
-
-void HeadRun::finish_rows(std::size_t i, int begin, int end) {
-  const Node& node = plan_.nodes[i];
-  // Output columns and lines of one column and row of the products.
-  const bool commuted = node.kind == Node::Kind::kUpsampleConv;
-  const int step = commuted ? kHeadBlock / 4 : kHeadBlock;
-  const int width = node.kind == Node::Kind::kUpsample ? 2 * node.width : node.width;
-  if (node.kind == Node::Kind::kUpsample) {
-    end = std::min(2 * end - 1, 2 * node.height);
-    begin = std::max(2 * begin - 1, 0);
+  Gemm g;
+  g.precision = plan_.precision;
+  g.m = product.rows;
+  g.n = plan_.shape.channels;
+  g.a.kind = RowSource::Kind::kTaps;
+  g.a.base = at<std::byte>(node.input);
+  g.a.stride = node.pixel_bytes;
+  g.a.segments = product.segments;
+  g.a.segment_k = node.channels;
+  g.a.index = product.taps;
+  g.a.zeros = at<std::byte>(plan_.zeros);
+  if (plan_.precision == Precision::kInt8) {
+    g.a.scale = at<float>(node.scales);
+    g.b.scale = weights.scale;
+    g.b.sums = weights.sums + product.first_segment * columns;
   }
-  const std::size_t blocks = size((width + step - 1) / step);
-  team_.run(size(end - begin) * blocks, [&](std::size_t item, std::size_t worker) {
-    const int x = static_cast<int>(item % blocks) * step;
-    finish_block(i, {begin + static_cast<int>(item / blocks), x, std::min(x + step, width)}, worker);
-  });
+  g.b.panels = static_cast<const std::byte*>(weights.panels) + product.first_segment * segment_bytes;
+  g.b.panel_bytes = kAll.count * segment_bytes;
+  g.out.c = product.c;
+  g.out.stride = kPanel * sizeof(float);
+  g.out.panel_stride = panel_floats * sizeof(float);
+  kernels_.gemm(g, 0, product.rows, panel, panel + 1);
 }
 
-void HeadRun::finish_block(std::size_t i, const Block& block, std::size_t worker) {
+/// Whether node i's pixels need another pass: int8 is rounded by pixel, and the last ones go through the 1×1.
+bool HeadRun::waits(std::size_t i) const { return plan_.precision == Precision::kInt8 || i + 1 == plan_.nodes.size(); }
+
+/// Pixel 0 of an output line of node i, as its convolution leaves it.
+std::byte* HeadRun::written_line(std::size_t i, int line) const {
   const Node& node = plan_.nodes[i];
+  if (!waits(i)) return pixel(plan_.nodes[i + 1], line, 0);
+  const int lines = (node.kind == Node::Kind::kUpsampleConv ? 2 : 1) * node.step;
+  return at<std::byte>(plan_.rows) + size(line % lines) * size(node.out_width()) *
+                                         head_pixel_bytes(plan_.shape.channels, plan_.written_precision());
+}
+
+void HeadRun::tail(std::size_t i, int row, std::size_t panel, int begin, int end) {
+  const Node& node = plan_.nodes[i];
+  const std::size_t columns = padded_columns(plan_.shape.channels);
+  const float* bias = at<float>(plan_.biases) + size(node.stage) * columns;
+  const bool bf16 = plan_.precision == Precision::kBf16;
+  const std::size_t stride = head_pixel_bytes(plan_.shape.channels, plan_.written_precision());
+  if (node.kind == Node::Kind::kConv) {
+    ConvTail t;
+    t.sums = sum_line(node, row % node.step);
+    t.width = node.width;
+    t.bias = bias;
+    t.bf16 = bf16;
+    t.to = written_line(i, row);
+    t.stride = stride;
+    kernels_.conv_tail(t, panel, begin, end);
+    return;
+  }
+  CommutedTail t;
+  t.before_even = even_line(node, std::max(row - 1, 0));
+  t.before_odd = odd_line(node, row - 1);
+  t.even = even_line(node, row);
+  t.odd = odd_line(node, row);
+  t.after_even = even_line(node, std::min(row + 1, node.height - 1));
+  if (row == 0) t.first = even_line(node, -1);
+  if (row + 1 == node.height) t.last = even_line(node, node.height);
+  t.width = node.width;
+  t.bias = bias;
+  t.bf16 = bf16;
+  t.upper = written_line(i, 2 * row);
+  t.lower = written_line(i, 2 * row + 1);
+  t.stride = stride;
+  kernels_.commuted_tail(t, panel, begin, end);
+}
+
+/// What a convolution's output lines [begin, end) still need: rounding to int8, the 1×1 convolution.
+void HeadRun::finish(std::size_t i, int begin, int end) {
+  const Node& node = plan_.nodes[i];
+  if (node.kind == Node::Kind::kUpsample || !waits(i)) return;
+  const int width = node.out_width();
+  const auto blocks = size((width + kHeadBlock - 1) / kHeadBlock);
+  const std::size_t written_bytes = head_pixel_bytes(plan_.shape.channels, plan_.written_precision());
   const bool final_node = i + 1 == plan_.nodes.size();
-  const bool commuted = node.kind == Node::Kind::kUpsampleConv;
-  const int lines = commuted ? 2 : 1;
-  const int first_line = commuted ? 2 * block.row : block.row;
-  const int x = commuted ? 2 * block.begin : block.begin;
-  const int count = commuted ? 2 * (block.end - block.begin) : block.end - block.begin;
-  std::byte* scratch = at<std::byte>(plan_.scratch) + worker * plan_.scratch_bytes;
-  const std::size_t channels = plan_.shape.channels;
-  const std::size_t f32_bytes = head_pixel_bytes(channels, Precision::kF32);
-  const std::size_t to_bytes = head_pixel_bytes(channels, plan_.precision);
-  std::byte* to[2] = {};
-  float* scales[2] = {};
-  for (int l = 0; l < lines; ++l) {
-    if (final_node) {
-      to[l] = scratch + plan_.scratch_pixels + size(l * count) * to_bytes;
-      scales[l] = reinterpret_cast<float*>(scratch + plan_.scratch_scales) + l * count;
-    } else {
-      const Node& next = plan_.nodes[i + 1];
-      to[l] = pixel(next, first_line + l, x);
-      if (plan_.precision == Precision::kInt8) scales[l] = scale(next, first_line + l, x);
+  team_.run(size(end - begin) * blocks, [&](std::size_t item, std::size_t worker) {
+    const int line = begin + static_cast<int>(item / blocks);
+    const int x = static_cast<int>(item % blocks) * kHeadBlock;
+    const int count = std::min(kHeadBlock, width - x);
+    const std::byte* from = written_line(i, line) + size(x) * written_bytes;
+    if (plan_.precision != Precision::kInt8) {
+      last_block(from, line, x, count, worker);
+      return;
     }
-  }
+    std::byte* scratch = at<std::byte>(plan_.scratch) + worker * plan_.scratch_bytes;
+    std::byte* to = final_node ? scratch + plan_.scratch_pixels : pixel(plan_.nodes[i + 1], line, x);
+    float* scales =
+        final_node ? reinterpret_cast<float*>(scratch + plan_.scratch_scales) : scale(plan_.nodes[i + 1], line, x);
+    kernels_.quantize_rows(from, false, written_bytes, size(count), plan_.shape.channels,
+                           reinterpret_cast<std::uint8_t*>(to), head_pixel_bytes(plan_.shape.channels, plan_.precision),
+                           scales);
+    if (final_node) last_block(to, line, x, count, worker);
+  });
+}
 
-  // The tails write f32 or bf16; upsampling alone writes f32.
-  const bool upsampled = node.kind == Node::Kind::kUpsample;
-  const bool direct = plan_.precision == Precision::kF32 || (plan_.precision == Precision::kBf16 && !upsampled);
-  std::byte* written[2] = {to[0], to[1]};
-  if (!direct) {
-    for (int l = 0; l < lines; ++l) written[l] = scratch + size(l * count) * f32_bytes;
-  }
-  const bool bf16 = direct && plan_.precision == Precision::kBf16;
-  const float* bias = at<float>(plan_.biases) + size(node.stage) * padded_columns(channels);
-  if (upsampled) {
-    upsample_block(node, block.row, x, count, reinterpret_cast<float*>(written[0]));
-  } else if (commuted) {
-    const int row = block.row;
-    CommutedTail tail;
-    tail.before_even = even_line(node, std::max(row - 1, 0));
-    tail.before_odd = odd_line(node, row - 1);
-    tail.even = even_line(node, row);
-    tail.odd = odd_line(node, row);
-    tail.after_even = even_line(node, std::min(row + 1, node.height - 1));
-    if (row == 0) tail.first = even_line(node, -1);
-    if (row + 1 == node.height) tail.last = even_line(node, node.height);
-    tail.width = node.width;
-    tail.channels = channels;
-    tail.bias = bias;
-    tail.bf16 = bf16;
-    tail.upper = written[0];
-    tail.lower = written[1];
-    tail.stride = direct ? to_bytes : f32_bytes;
-    kernels_.commuted_tail(tail, block.begin, block.end);
-  } else {
-    ConvTail tail;
-    tail.sums = sum_line(node, block.row % node.step);
-    tail.width = node.width;
-    tail.channels = channels;
-    tail.bias = bias;
-    tail.bf16 = bf16;
-    tail.to = written[0];
-    tail.stride = direct ? to_bytes : f32_bytes;
-    kernels_.conv_tail(tail, block.begin, block.end);
-  }
-  if (!direct) {
-    for (int l = 0; l < lines; ++l) {
-      if (plan_.precision == Precision::kInt8) {
-        kernels_.quantize_rows(written[l], false, f32_bytes, size(count), channels,
-                               reinterpret_cast<std::uint8_t*>(to[l]), to_bytes, scales[l]);
-      } else {
-        kernels_.to_bf16(reinterpret_cast<const float*>(written[l]), f32_bytes, size(count), channels,
-                         reinterpret_cast<std::uint16_t*>(to[l]), to_bytes);
-      }
+/// Lines [begin, end) of a map twice as large.
+void HeadRun::upsample(std::size_t i, int begin, int end) {
+  const Node& node = plan_.nodes[i];
+  const Node& next = plan_.nodes[i + 1];
+  const auto blocks = size((next.width + kHeadBlock - 1) / kHeadBlock);
+  const std::size_t f32_bytes = head_pixel_bytes(node.channels, Precision::kF32);
+  team_.run(size(end - begin) * blocks, [&](std::size_t item, std::size_t worker) {
+    const int line = begin + static_cast<int>(item / blocks);
+    const int x = static_cast<int>(item % blocks) * kHeadBlock;
+    const int count = std::min(kHeadBlock, next.width - x);
+    std::byte* to = pixel(next, line, x);
+    if (plan_.precision == Precision::kF32) {
+      upsample_block(node, line, x, count, reinterpret_cast<float*>(to));
+      return;
     }
-  }
-  if (final_node) last_block({first_line, x, x + count}, lines, worker);
+    auto* wide = reinterpret_cast<float*>(at<std::byte>(plan_.scratch) + worker * plan_.scratch_bytes);
+    upsample_block(node, line, x, count, wide);
+    if (plan_.precision == Precision::kInt8) {
+      kernels_.quantize_rows(wide, false, f32_bytes, size(count), node.channels, reinterpret_cast<std::uint8_t*>(to),
+                             next.pixel_bytes, scale(next, line, x));
+    } else {
+      kernels_.to_bf16(wide, f32_bytes, size(count), node.channels, reinterpret_cast<std::uint16_t*>(to),
+                       next.pixel_bytes);
+    }
+  });
 }
 
 void HeadRun::upsample_block(const Node& node, int row, int x, int count, float* to) const {
@@ -381,18 +402,17 @@ void HeadRun::upsample_block(const Node& node, int row, int x, int count, float*
   kernels_.upsample_row(u, x, x + count);
 }
 
-/// The 1×1 convolution of `lines` rows of block.end − block.begin pixels in the scratch, into lines of planes.
-void HeadRun::last_block(const Block& block, int lines, std::size_t worker) {
+/// The 1×1 convolution of pixels [x, x + count) of a line, into the planes' lines.
+void HeadRun::last_block(const std::byte* pixels, int line, int x, int count, std::size_t worker) {
   std::byte* scratch = at<std::byte>(plan_.scratch) + worker * plan_.scratch_bytes;
   auto* sums = reinterpret_cast<float*>(scratch + plan_.scratch_last);
   const std::size_t outputs = weights_->outputs;
   const std::size_t columns = padded_columns(outputs);
-  const std::size_t count = size(block.end - block.begin);
   Gemm g;
   g.precision = plan_.precision;
-  g.m = size(lines) * count;
+  g.m = size(count);
   g.n = outputs;
-  g.a.base = scratch + plan_.scratch_pixels;
+  g.a.base = pixels;
   g.a.stride = head_pixel_bytes(plan_.shape.channels, plan_.precision);
   g.a.segment_k = plan_.shape.channels;
   g.a.scale = reinterpret_cast<const float*>(scratch + plan_.scratch_scales);
@@ -401,12 +421,9 @@ void HeadRun::last_block(const Block& block, int lines, std::size_t worker) {
   g.out.c = sums;
   g.out.stride = columns * sizeof(float);
   kernels_.gemm(g, 0, g.m, 0, panels(outputs));
-  for (int l = 0; l < lines; ++l) {
-    for (std::size_t c = 0; c < outputs; ++c) {
-      float* line = last_line(block.row + l, c) + block.begin;
-      const float* from = sums + size(l) * count * columns + c;
-      for (std::size_t x = 0; x < count; ++x) line[x] = from[x * columns];
-    }
+  for (std::size_t c = 0; c < outputs; ++c) {
+    float* to = last_line(line, c) + x;
+    for (std::size_t j = 0; j < size(count); ++j) to[j] = sums[j * columns + c];
   }
 }
 
@@ -437,13 +454,14 @@ float* HeadRun::scratch_line(std::size_t worker, std::size_t which) const {
 void HeadRun::output_line(int y, std::size_t worker) {
   const std::size_t width = size(plan_.shape.width);
   float* temporary = scratch_line(worker, 0);
+  float* value = scratch_line(worker, 1);
   if (out_.planes != nullptr) {
     for (std::size_t c = 0; c < weights_->outputs; ++c) {
-      sample_line(y, c, temporary, out_.planes + (c * size(plan_.shape.height) + size(y)) * width);
+      sample_line(y, c, temporary, value);
+      kernels_.stream_line(value, width, out_.planes + (c * size(plan_.shape.height) + size(y)) * width);
     }
     return;
   }
-  float* value = scratch_line(worker, 1);
   float* best = scratch_line(worker, 2);
   float* winner = scratch_line(worker, 3);
   for (std::size_t c = 0; c < weights_->outputs; ++c) {

@@ -1,7 +1,9 @@
 #pragma once
 /// Runs a head by its plan: lines go in at one end, and at the other the caller's output is written line by line.
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "runtime/head_plan.h"
@@ -44,10 +46,6 @@ class HeadRun {
     std::size_t rows;
     float* c;
   };
-  /// Pixels that one thread finishes: columns [begin, end) of a row.
-  struct Block {
-    int row, begin, end;
-  };
 
   template <class T>
   T* at(std::size_t buffer) const {
@@ -64,15 +62,19 @@ class HeadRun {
   void clear();
   /// Lines [begin, end) of node i's input have come in.
   void feed(std::size_t i, int begin, int end);
-  /// Node i has made what its rows [begin, end) need: they go to the next node in groups.
-  void hand_on(std::size_t i, int begin, int end);
-  void convolve(const Node& node, int begin, int end);
-  void convolve_commuted(const Node& node, int begin, int end);
-  void multiply(const Node& node);
-  void finish_rows(std::size_t i, int begin, int end);
-  void finish_block(std::size_t i, const Block& block, std::size_t worker);
+  void list_products(const Node& node, int begin, int end);
+  void list_commuted_products(const Node& node, int begin, int end);
+  /// The listed products, and rows [begin, end) of what they make.
+  void convolve(std::size_t i, int begin, int end);
+  std::size_t claim_panel(std::size_t worker);
+  void multiply(const Node& node, const Product& product, std::size_t panel);
+  void tail(std::size_t i, int row, std::size_t panel, int begin, int end);
+  bool waits(std::size_t i) const;
+  std::byte* written_line(std::size_t i, int line) const;
+  void finish(std::size_t i, int begin, int end);
+  void upsample(std::size_t i, int begin, int end);
   void upsample_block(const Node& node, int row, int x, int count, float* to) const;
-  void last_block(const Block& block, int lines, std::size_t worker);
+  void last_block(const std::byte* pixels, int line, int x, int count, std::size_t worker);
   void output(int lines);
   void output_line(int y, std::size_t worker);
   void double_line(int y, std::size_t c, float* temporary, float* to) const;
@@ -85,7 +87,8 @@ class HeadRun {
   const Kernels& kernels_;
   Team& team_;
   ResampleAxis final_y_, final_x_;
-  std::vector<Product> products_;
+  std::vector<Product> products_;                 ///< of the step at hand
+  std::unique_ptr<std::atomic<bool>[]> claimed_;  ///< by panel
   const HeadWeights* weights_ = nullptr;
   HeadOutput out_;
   int doubled_ = 0;  ///< lines of the doubled map that exist

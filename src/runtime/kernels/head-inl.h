@@ -6,6 +6,7 @@
 #define M3VIT_RUNTIME_KERNELS_HEAD_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -26,24 +27,21 @@ HWY_INLINE void StorePixel(hn::Vec<Tag> v, std::byte* pixel, std::size_t channel
 }
 
 template <bool kBf16>
-void ConvTailOf(const ConvTail& t, int begin, int end) {
+void ConvTailOf(const ConvTail& t, std::size_t panel, int begin, int end) {
   const Tag d;
-  const std::size_t lanes = hn::Lanes(d);
-  const std::size_t panel_floats = static_cast<std::size_t>(t.width) * kPanel;
-  for (std::size_t p = 0; p < panels(t.channels); ++p) {
-    for (std::size_t i = 0; i < kPanel; i += lanes) {
-      const float* HWY_RESTRICT sums = t.sums + p * panel_floats + static_cast<std::size_t>(begin) * kPanel + i;
-      const auto bias = hn::LoadU(d, t.bias + p * kPanel + i);
-      auto* to = static_cast<std::byte*>(t.to);
-      for (int x = begin; x < end; ++x, sums += kPanel, to += t.stride) {
-        StorePixel<kBf16>(hn::Max(hn::Add(hn::LoadU(d, sums), bias), hn::Zero(d)), to, p * kPanel + i);
-      }
+  const auto first = static_cast<std::size_t>(begin);
+  for (std::size_t i = 0; i < kPanel; i += hn::Lanes(d)) {
+    const float* HWY_RESTRICT sums = t.sums + (panel * static_cast<std::size_t>(t.width) + first) * kPanel + i;
+    const auto bias = hn::LoadU(d, t.bias + panel * kPanel + i);
+    auto* to = static_cast<std::byte*>(t.to) + first * t.stride;
+    for (int x = begin; x < end; ++x, sums += kPanel, to += t.stride) {
+      StorePixel<kBf16>(hn::Max(hn::Add(hn::LoadU(d, sums), bias), hn::Zero(d)), to, panel * kPanel + i);
     }
   }
 }
 
-inline void ConvTailRow(const ConvTail& t, int begin, int end) {
-  t.bf16 ? ConvTailOf<true>(t, begin, end) : ConvTailOf<false>(t, begin, end);
+inline void ConvTailRow(const ConvTail& t, std::size_t panel, int begin, int end) {
+  t.bf16 ? ConvTailOf<true>(t, panel, begin, end) : ConvTailOf<false>(t, panel, begin, end);
 }
 
 /// Both output lines at one column of products, times 4.
@@ -73,65 +71,63 @@ HWY_INLINE LinePair Vertical(const CommutedTail& t, std::size_t at) {
 }
 
 template <bool kBf16>
-void CommutedTailOf(const CommutedTail& t, int begin, int end) {
+void CommutedTailOf(const CommutedTail& t, std::size_t panel, int begin, int end) {
   const Tag d;
   const std::size_t lanes = hn::Lanes(d);
   const auto w = static_cast<std::size_t>(t.width);
   const auto three = hn::Set(d, 3.0F);
   const auto sixteenth = hn::Set(d, 0.0625F);
   const auto zero = hn::Zero(d);
-  for (std::size_t p = 0; p < panels(t.channels); ++p) {
-    for (std::size_t i = 0; i < kPanel; i += lanes) {
-      const std::size_t evens = p * (2 * w + 3) * kPanel + i;
-      const std::size_t odds = evens + w * kPanel;  // column j is at j + 2
-      const std::size_t channel = p * kPanel + i;
-      const auto bias = hn::LoadU(d, t.bias + channel);
-      const auto store = [&](hn::Vec<Tag> sum, std::byte* to) HWY_ATTR {
-        StorePixel<kBf16>(hn::Max(hn::MulAdd(sum, sixteenth, bias), zero), to, channel);
-      };
-      const auto b = static_cast<std::size_t>(begin);
-      LinePair before = Vertical(t, evens + (b == 0 ? b : b - 1) * kPanel);
-      LinePair before_odd = Vertical(t, odds + (b + 1) * kPanel);
-      LinePair even = Vertical(t, evens + b * kPanel);
-      auto* upper = static_cast<std::byte*>(t.upper);
-      auto* lower = static_cast<std::byte*>(t.lower);
-      for (std::size_t j = b; j < static_cast<std::size_t>(end); ++j) {
-        const LinePair odd = Vertical(t, odds + (j + 2) * kPanel);
-        const LinePair after = j + 1 < w ? Vertical(t, evens + (j + 1) * kPanel) : even;
-        auto upper_left = hn::MulAdd(three, hn::Add(before_odd.upper, even.upper), hn::Add(before.upper, odd.upper));
-        auto upper_right = hn::MulAdd(three, hn::Add(even.upper, odd.upper), hn::Add(before_odd.upper, after.upper));
-        auto lower_left = hn::MulAdd(three, hn::Add(before_odd.lower, even.lower), hn::Add(before.lower, odd.lower));
-        auto lower_right = hn::MulAdd(three, hn::Add(even.lower, odd.lower), hn::Add(before_odd.lower, after.lower));
-        if (HWY_UNLIKELY(j == 0)) {
-          const LinePair first = Vertical(t, odds);
-          upper_left = hn::Sub(upper_left, first.upper);
-          upper_right = hn::Add(upper_right, first.upper);
-          lower_left = hn::Sub(lower_left, first.lower);
-          lower_right = hn::Add(lower_right, first.lower);
-        }
-        if (HWY_UNLIKELY(j + 1 == w)) {
-          const LinePair last = Vertical(t, odds + (w + 2) * kPanel);
-          upper_left = hn::Add(upper_left, last.upper);
-          upper_right = hn::Sub(upper_right, last.upper);
-          lower_left = hn::Add(lower_left, last.lower);
-          lower_right = hn::Sub(lower_right, last.lower);
-        }
-        store(upper_left, upper);
-        store(upper_right, upper + t.stride);
-        store(lower_left, lower);
-        store(lower_right, lower + t.stride);
-        upper += 2 * t.stride;
-        lower += 2 * t.stride;
-        before = even;
-        before_odd = odd;
-        even = after;
+  for (std::size_t i = 0; i < kPanel; i += lanes) {
+    const std::size_t evens = panel * (2 * w + 3) * kPanel + i;
+    const std::size_t odds = evens + w * kPanel;  // column j is at j + 2
+    const std::size_t channel = panel * kPanel + i;
+    const auto bias = hn::LoadU(d, t.bias + channel);
+    const auto store = [&](hn::Vec<Tag> sum, std::byte* to) HWY_ATTR {
+      StorePixel<kBf16>(hn::Max(hn::MulAdd(sum, sixteenth, bias), zero), to, channel);
+    };
+    const auto b = static_cast<std::size_t>(begin);
+    LinePair before = Vertical(t, evens + (b == 0 ? b : b - 1) * kPanel);
+    LinePair before_odd = Vertical(t, odds + (b + 1) * kPanel);
+    LinePair even = Vertical(t, evens + b * kPanel);
+    auto* upper = static_cast<std::byte*>(t.upper) + 2 * b * t.stride;
+    auto* lower = static_cast<std::byte*>(t.lower) + 2 * b * t.stride;
+    for (std::size_t j = b; j < static_cast<std::size_t>(end); ++j) {
+      const LinePair odd = Vertical(t, odds + (j + 2) * kPanel);
+      const LinePair after = j + 1 < w ? Vertical(t, evens + (j + 1) * kPanel) : even;
+      auto upper_left = hn::MulAdd(three, hn::Add(before_odd.upper, even.upper), hn::Add(before.upper, odd.upper));
+      auto upper_right = hn::MulAdd(three, hn::Add(even.upper, odd.upper), hn::Add(before_odd.upper, after.upper));
+      auto lower_left = hn::MulAdd(three, hn::Add(before_odd.lower, even.lower), hn::Add(before.lower, odd.lower));
+      auto lower_right = hn::MulAdd(three, hn::Add(even.lower, odd.lower), hn::Add(before_odd.lower, after.lower));
+      if (HWY_UNLIKELY(j == 0)) {
+        const LinePair first = Vertical(t, odds);
+        upper_left = hn::Sub(upper_left, first.upper);
+        upper_right = hn::Add(upper_right, first.upper);
+        lower_left = hn::Sub(lower_left, first.lower);
+        lower_right = hn::Add(lower_right, first.lower);
       }
+      if (HWY_UNLIKELY(j + 1 == w)) {
+        const LinePair last = Vertical(t, odds + (w + 2) * kPanel);
+        upper_left = hn::Add(upper_left, last.upper);
+        upper_right = hn::Sub(upper_right, last.upper);
+        lower_left = hn::Add(lower_left, last.lower);
+        lower_right = hn::Sub(lower_right, last.lower);
+      }
+      store(upper_left, upper);
+      store(upper_right, upper + t.stride);
+      store(lower_left, lower);
+      store(lower_right, lower + t.stride);
+      upper += 2 * t.stride;
+      lower += 2 * t.stride;
+      before = even;
+      before_odd = odd;
+      even = after;
     }
   }
 }
 
-inline void CommutedTailRows(const CommutedTail& t, int begin, int end) {
-  t.bf16 ? CommutedTailOf<true>(t, begin, end) : CommutedTailOf<false>(t, begin, end);
+inline void CommutedTailRows(const CommutedTail& t, std::size_t panel, int begin, int end) {
+  t.bf16 ? CommutedTailOf<true>(t, panel, begin, end) : CommutedTailOf<false>(t, panel, begin, end);
 }
 
 /// 16-lane groups of u8 with a bias of 128.
@@ -211,6 +207,17 @@ inline void DoubleLine(const float* a, const float* b, float fraction, int width
     to[2 * x] = 0.25F * temporary[x] + centre;
     to[2 * x + 1] = 0.25F * temporary[x + 2] + centre;
   }
+}
+
+/// Past the caches where `to` is aligned: the caller reads a whole output only after all of it is written.
+inline void StreamLine(const float* HWY_RESTRICT from, std::size_t n, float* HWY_RESTRICT to) {
+  const Tag d;
+  const std::size_t lanes = hn::Lanes(d);
+  std::size_t i = 0;
+  for (; i < n && reinterpret_cast<std::uintptr_t>(to + i) % (lanes * sizeof(float)) != 0; ++i) to[i] = from[i];
+  for (; i + lanes <= n; i += lanes) hn::Stream(hn::LoadU(d, from + i), d, to + i);
+  for (; i < n; ++i) to[i] = from[i];
+  hwy::FlushStream();
 }
 
 inline void ArgmaxLine(const float* HWY_RESTRICT value, std::size_t n, std::size_t channel, float* HWY_RESTRICT best,

@@ -11,24 +11,22 @@ namespace m3vit {
 struct ConvTail {
   const float* sums = nullptr;
   int width = 0;
-  std::size_t channels = 0;
   const float* bias = nullptr;  ///< whole panels
   bool bf16 = false;
-  void* to = nullptr;      ///< pixel `begin`; whole panels are written
+  void* to = nullptr;      ///< pixel 0; whole panels are written
   std::size_t stride = 0;  ///< bytes between pixels
 };
 
 /// Lines of products of the commuted form (head_run.cpp), each [panels][even 0 … width, odd 0 … width + 3][32] f32 →
-/// two lines of max(y + bias, 0). Low-resolution columns [begin, end) give pixels 2 · begin … 2 · end of each.
+/// two lines of max(y + bias, 0): low-resolution column j gives pixels 2 · j and 2 · j + 1 of each.
 struct CommutedTail {
   const float *before_even = nullptr, *before_odd = nullptr;
   const float *even = nullptr, *odd = nullptr, *after_even = nullptr;
   const float *first = nullptr, *last = nullptr;  ///< at the map's first and last line; else null
   int width = 0;
-  std::size_t channels = 0;
   const float* bias = nullptr;  ///< whole panels
   bool bf16 = false;
-  void *upper = nullptr, *lower = nullptr;  ///< pixel 2 · begin of the two lines; whole panels are written
+  void *upper = nullptr, *lower = nullptr;  ///< pixel 0 of the two lines; whole panels are written
   std::size_t stride = 0;
 };
 

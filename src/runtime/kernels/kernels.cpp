@@ -31,6 +31,7 @@ constexpr Kernels kKernels{GemmRows<PortableTiles>,
                            CommutedTailRows,
                            UpsampleLine,
                            DoubleLine,
+                           StreamLine,
                            ArgmaxLine};
 
 }  // namespace

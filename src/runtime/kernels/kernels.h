@@ -163,13 +163,15 @@ struct Kernels {
   /// [begin, end). kF32 or kBf16: of x and y.
   void (*upsample2)(Precision precision, const void* x, std::size_t x_stride, int height, int width,
                     std::size_t channels, void* y, std::size_t y_stride, int begin, int end);
-  /// Low-resolution columns [begin, end) of lines of a head (head_kernels.h).
-  void (*conv_tail)(const ConvTail& t, int begin, int end);
-  void (*commuted_tail)(const CommutedTail& t, int begin, int end);
+  /// Columns [begin, end) of lines of a head (head_kernels.h), the tails for one panel of channels.
+  void (*conv_tail)(const ConvTail& t, std::size_t panel, int begin, int end);
+  void (*commuted_tail)(const CommutedTail& t, std::size_t panel, int begin, int end);
   void (*upsample_row)(const UpsampleRow& u, int begin, int end);
   /// One line of a plane's bilinear ×2 between lines a and b of `width`: to[2 · width]. `fraction`: b's weight.
   /// `temporary`: width + 2 floats.
   void (*double_line)(const float* a, const float* b, float fraction, int width, float* temporary, float* to);
+  /// Copies a line of the output.
+  void (*stream_line)(const float* from, std::size_t n, float* to);
   /// Channel `channel` of a class map, channels in order from 0: best[i] = max, winner[i] = its channel, the first of
   /// equals. A NaN wins only in channel 0.
   void (*argmax_line)(const float* value, std::size_t n, std::size_t channel, float* best, float* winner);
