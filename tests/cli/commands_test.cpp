@@ -63,6 +63,81 @@ TEST_F(WithModel, ExportKeepsOnlyTheTasksAskedFor) {
   EXPECT_THAT(other.err, HasSubstr("depth"));
 }
 
+TEST_F(WithModel, ExportWritesEveryPrecisionAndEvalComparesThem) {
+  for (const std::string dtype : {"bf16", "int8"}) {
+    const std::string packed = file(dtype + ".m3v");
+    const Outcome o = run({"export", file("model.safetensors"), "-o", packed, "--dtype", dtype, "--json"});
+    ASSERT_EQ(o.exit_code, 0) << o.err;
+    EXPECT_EQ(o.json()["dtype"], dtype);
+    EXPECT_LT(fs::file_size(packed), fs::file_size(file("model.m3v")));
+    const Outcome e =
+        run({"eval", packed, "--frames", "2", "--tasks", "depth", "--against", file("model.m3v"), "--json"});
+    ASSERT_EQ(e.exit_code, 0) << e.err;
+    const json document = e.json();
+    EXPECT_TRUE(document["against"]["change"]["depth"].contains("rmse"));
+    EXPECT_LE(document["against"]["routed_differently"]["depth"].get<double>(), 0.2);
+    EXPECT_EQ(document["routing"]["blocks"][0]["tasks"]["depth"]["load"].size(), 4U);
+  }
+  EXPECT_THAT(run({"export", file("model.safetensors"), "-o", file("x.m3v"), "--dtype", "fp8"}).err,
+              HasSubstr("f32, bf16 or int8"));
+}
+
+TEST_F(WithModel, ExportKeepsLayersThatLoseTooMuchInBf16) {
+  const std::vector<std::string> command{
+      "export", file("model.safetensors"), "-o", file("mixed.m3v"), "--dtype", "int8", "--tasks",
+      "depth",  "--calibration-frames",    "2",  "--json"};
+  std::vector<std::string> free = command;
+  free.insert(free.end(), {"--calibrate", "rooms"});
+  const Outcome loose = run(free);
+  ASSERT_EQ(loose.exit_code, 0) << loose.err;
+  const json measured = loose.json()["calibration"];
+  const double loss = measured["loss"]["depth"].get<double>();
+  EXPECT_GT(loss, 0.0);
+  EXPECT_GT(measured["layers"]["blocks.0.mlp"]["depth"].get<double>(), 0.0);
+  EXPECT_EQ(loose.json()["layers"], json({{"embed", "bf16"}}));
+
+  std::vector<std::string> bounded = command;
+  bounded.insert(bounded.end(), {"--max-loss", std::to_string(0.7 * loss)});
+  const Outcome tight = run(bounded);
+  ASSERT_EQ(tight.exit_code, 0) << tight.err;
+  EXPECT_LE(tight.json()["calibration"]["loss"]["depth"].get<double>(), 0.7 * loss);
+  EXPECT_GT(tight.json()["layers"].size(), 1U);
+  EXPECT_EQ(run({"run", file("mixed.m3v"), "--task", "depth", file("one.png"), "--raw", file("d.npy")}).exit_code, 0);
+
+  std::vector<std::string> impossible = command;
+  impossible.insert(impossible.end(), {"--max-loss", "1e-9"});
+  const Outcome refused = run(impossible);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("--max-loss"));
+}
+
+TEST_F(WithModel, ExportLeavesOutExpertsThatNoKeptTaskChose) {
+  const auto stats = [](std::vector<double> depth) {
+    json block{{"block", 1}};
+    block["tasks"]["depth"]["load"] = std::move(depth);
+    block["tasks"]["sal"]["load"] = {0.25, 0.25, 0.25, 0.25};
+    return json{{"epoch", 1}, {"blocks", {block}}}.dump();
+  };
+  write_text(file("routing.json"), stats({0.5, 0.0, 0.5, 0.0}));
+  const auto pruned = [&](const std::string& tasks, const std::string& from) {
+    return run({"export", file("model.safetensors"), "-o", file("pruned.m3v"), "--tasks", tasks, "--prune-unused",
+                file(from), "--json"});
+  };
+  const Outcome one = pruned("depth", "routing.json");
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_EQ(one.json()["pruned"], json({{"1", {1, 3}}}));
+  EXPECT_EQ(run({"run", file("pruned.m3v"), "--task", "depth", file("one.png"), "--raw", file("d.npy")}).exit_code, 0);
+  EXPECT_EQ(pruned("depth,sal", "routing.json").json()["pruned"], json::object());
+  EXPECT_THAT(pruned("edge", "routing.json").err, HasSubstr("edge"));
+
+  write_text(file("few.json"), stats({1.0, 0.0, 0.0, 0.0}));  // top_k is 2: one of the unused stays
+  EXPECT_EQ(pruned("depth", "few.json").json()["pruned"], json({{"1", {2, 3}}}));
+  write_text(file("short.json"), stats({1.0}));
+  EXPECT_THAT(pruned("depth", "short.json").err, HasSubstr("4 shares"));
+  write_text(file("none.json"), "{}");
+  EXPECT_THAT(pruned("depth", "none.json").err, HasSubstr("blocks"));
+}
+
 TEST_F(WithModel, InspectSaysTheSameOfEveryForm) {
   write_text(file("recipe.yaml"),
              "model: {image_size: [32, 48], embed_dim: 12, depth: 3, num_heads: 2, mlp_ratio: 2,\n"
