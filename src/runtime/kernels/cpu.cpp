@@ -43,9 +43,14 @@ std::int64_t runnable_targets() {
   return targets;
 }
 
+bool has_avx512_vnni() { return __builtin_cpu_supports("avx512vnni") != 0; }
+bool has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+
 #else
 
 std::int64_t runnable_targets() { return HWY_SCALAR | HWY_EMU128 | HWY_STATIC_TARGET; }
+bool has_avx512_vnni() { return false; }
+bool has_avx512_bf16() { return false; }
 
 #endif
 

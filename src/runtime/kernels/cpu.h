@@ -9,4 +9,8 @@ namespace m3vit {
 /// the compiler was told to assume.
 std::int64_t runnable_targets();
 
+/// Beside HWY_AVX3: the dot products of u8·s8 (vpdpbusd) and of bf16 (vdpbf16ps).
+bool has_avx512_vnni();
+bool has_avx512_bf16();
+
 }  // namespace m3vit

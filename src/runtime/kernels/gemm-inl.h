@@ -19,18 +19,20 @@
 HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
 
+/// Element `column` (a multiple of 32) of the row of C that row `row` goes to.
+HWY_INLINE std::byte* CLine(const Epilogue& e, std::size_t row, std::size_t column) {
+  const std::size_t to = e.index != nullptr ? static_cast<std::size_t>(e.index[row]) : row;
+  const std::size_t ahead = e.panel_stride != 0 ? column / kPanel * e.panel_stride : column * (e.bf16 ? 2 : 4);
+  return static_cast<std::byte*>(e.c) + to * e.stride + ahead;
+}
+
 /// One row of a finished tile into C. `columns` ≤ 32 of it are real; `bias` and `scale` (null but in int8) have 32.
 inline void Finish(const Epilogue& e, std::size_t row, std::size_t column, std::size_t columns, const float* bias,
                    const float* scale, float* HWY_RESTRICT sums) {
   const Tag d;
   const std::size_t lanes = hn::Lanes(d);
   const bool scatter = e.store == Epilogue::Store::kScatterAdd;
-  const std::size_t to = e.index != nullptr ? static_cast<std::size_t>(e.index[row]) : row;
-  std::byte* line = static_cast<std::byte*>(e.c) + to * e.stride;
-  if (e.panel_stride != 0) {
-    line += column / kPanel * e.panel_stride;
-    column = 0;
-  }
+  std::byte* const line = CLine(e, row, column);
   const auto gate = hn::Set(d, scatter ? e.scale[row] : 1.0F);
   const auto finished = [&](std::size_t i) HWY_ATTR {
     auto v = hn::LoadU(d, sums + i);
@@ -42,10 +44,10 @@ inline void Finish(const Epilogue& e, std::size_t row, std::size_t column, std::
   };
   if (e.bf16) {
     for (std::size_t i = 0; i < kPanel; i += lanes) hn::StoreU(finished(i), d, sums + i);
-    StoreBf16(sums, columns, reinterpret_cast<std::uint16_t*>(line) + column);
+    StoreBf16(sums, columns, reinterpret_cast<std::uint16_t*>(line));
     return;
   }
-  float* HWY_RESTRICT c = reinterpret_cast<float*>(line) + column;
+  float* HWY_RESTRICT c = reinterpret_cast<float*>(line);
   for (std::size_t i = 0; i < kPanel; i += lanes) {
     auto v = finished(i);
     if (i + lanes <= columns) {
@@ -69,7 +71,24 @@ inline void Finish(const Epilogue& e, std::size_t row, std::size_t column, std::
   }
 }
 
-template <class Tiles, Precision kPrecision>
+/// A finished tile into C, in Highway.
+struct PortableFinish {
+  static void Rows(const Epilogue& e, std::size_t row, std::size_t rows, std::size_t column, std::size_t columns,
+                   const float* bias, const float* scale, float* tile) {
+    for (std::size_t r = 0; r < rows; ++r) Finish(e, row + r, column, columns, bias, scale, tile + r * kPanel);
+  }
+};
+
+/// Fetches the lines of C that a tile will be finished into, for writing: loading them then takes as long as the tile.
+HWY_INLINE void PrefetchC(const Epilogue& e, std::size_t row, std::size_t rows, std::size_t column) {
+  for (std::size_t r = row; r < row + rows; ++r) {
+    const std::byte* const line = CLine(e, r, column);
+    __builtin_prefetch(line, 1);
+    __builtin_prefetch(line + (e.bf16 ? kPanelLine / 2 : kPanelLine) - 4, 1);
+  }
+}
+
+template <class Tiles, class Finish, Precision kPrecision>
 void GemmBlock(const Gemm& g, std::size_t row_begin, std::size_t row_end, std::size_t panel_begin,
                std::size_t panel_end) {
   constexpr bool kInt8 = kPrecision == Precision::kInt8;
@@ -83,28 +102,31 @@ void GemmBlock(const Gemm& g, std::size_t row_begin, std::size_t row_end, std::s
     const std::size_t columns = std::min(kPanel, g.n - p * kPanel);
     HWY_ALIGN float bias[kPanel] = {};
     if (g.out.bias != nullptr) std::copy_n(g.out.bias + p * kPanel, columns, bias);
-    for (std::size_t row = row_begin; row < row_end; row += kTileRows) {
-      const std::size_t rows = std::min(kTileRows, row_end - row);
+    // Tiles of even heights (16 rows: 8 + 8) keep enough sums in flight in each.
+    const std::size_t count = (row_end - row_begin + kTileRows - 1) / kTileRows;
+    std::size_t row = row_begin;
+    for (std::size_t t = 0; t < count; ++t) {
+      const std::size_t rows = (row_end - row + (count - t) - 1) / (count - t);
+      PrefetchC(g.out, row, rows, p * kPanel);
       Tiles::template Tile<kPrecision>(g.a, row, rows, panel, tile, kPanel);
-      for (std::size_t r = 0; r < rows; ++r) {
-        Finish(g.out, row + r, p * kPanel, columns, bias, scale, tile + r * kPanel);
-      }
+      Finish::Rows(g.out, row, rows, p * kPanel, columns, bias, scale, tile);
+      row += rows;
     }
   }
 }
 
-template <class Tiles>
+template <class Tiles, class Finish>
 void GemmRows(const Gemm& g, std::size_t row_begin, std::size_t row_end, std::size_t panel_begin,
               std::size_t panel_end) {
   assert(!g.out.bf16 || g.out.store == Epilogue::Store::kSet);
   switch (g.precision) {
     case Precision::kF32:
-      return GemmBlock<Tiles, Precision::kF32>(g, row_begin, row_end, panel_begin, panel_end);
+      return GemmBlock<Tiles, Finish, Precision::kF32>(g, row_begin, row_end, panel_begin, panel_end);
     case Precision::kBf16:
-      return GemmBlock<Tiles, Precision::kBf16>(g, row_begin, row_end, panel_begin, panel_end);
+      return GemmBlock<Tiles, Finish, Precision::kBf16>(g, row_begin, row_end, panel_begin, panel_end);
     case Precision::kInt8:
       assert(g.a.kind != RowSource::Kind::kPatch);
-      return GemmBlock<Tiles, Precision::kInt8>(g, row_begin, row_end, panel_begin, panel_end);
+      return GemmBlock<Tiles, Finish, Precision::kInt8>(g, row_begin, row_end, panel_begin, panel_end);
   }
 }
 

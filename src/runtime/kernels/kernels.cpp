@@ -13,36 +13,53 @@
 #include "runtime/kernels/gemm-inl.h"
 #include "runtime/kernels/head-inl.h"
 #include "runtime/kernels/rows-inl.h"
+#if HWY_TARGET == HWY_AVX3
+#include "runtime/kernels/avx512-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
 namespace {
 
-constexpr Kernels kKernels{GemmRows<PortableTiles>,
-                           AttentionPack,
-                           AttentionRows<PortableTiles>,
-                           LayerNormRows,
-                           QuantizeRows,
-                           ToBf16Rows,
-                           SoftmaxRow,
-                           GeluRow,
-                           Upsample2,
-                           ConvTailRow,
-                           CommutedTailRows,
-                           UpsampleLine,
-                           DoubleLine,
-                           StreamLine,
-                           ArgmaxLine};
+template <class Tiles, class Finish>
+constexpr Kernels table() {
+  return {GemmRows<Tiles, Finish>,
+          AttentionPack,
+          AttentionRows<Tiles>,
+          LayerNormRows,
+          QuantizeRows,
+          ToBf16Rows,
+          SoftmaxRow,
+          GeluRow,
+          Upsample2,
+          ConvTailRow,
+          CommutedTailRows,
+          UpsampleLine,
+          DoubleLine,
+          StreamLine,
+          ArgmaxLine};
+}
+
+constexpr Kernels kKernels = table<PortableTiles, PortableFinish>();
+#if HWY_TARGET == HWY_AVX3
+constexpr Kernels kVnni = table<Avx512Tiles<false>, PortableFinish>();
+constexpr Kernels kVnniBf16 = table<Avx512Tiles<true>, Avx512Finish>();
+#endif
 
 }  // namespace
 
 const Kernels* GetKernels() { return &kKernels; }
+#if HWY_TARGET == HWY_AVX3
+/// The best that AVX-512 has with these beside it.
+const Kernels* GetAvx512Kernels(bool vnni, bool bf16) { return !vnni ? &kKernels : bf16 ? &kVnniBf16 : &kVnni; }
+#endif
 
 }  // namespace m3vit::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "runtime/kernels/cpu.h"
@@ -50,46 +67,54 @@ HWY_AFTER_NAMESPACE();
 namespace m3vit {
 namespace {
 
-struct Entry {
-  std::int64_t target;
-  Isa isa;
-};
-
-// Best first; "scalar" (Highway's fallback without vectors) is what every other is tested against.
-std::vector<Isa> detect() {
-  const std::vector<Entry> built = {
+std::vector<IsaStatus> detect() {
+  const std::int64_t here = runnable_targets();
+  std::vector<IsaStatus> all;
+  const auto add = [&](std::string_view name, std::int64_t target, const Kernels* kernels, std::string why_not = {}) {
+    if (why_not.empty() && (target & here) == 0) why_not = "the CPU, or the system it runs under, lacks it";
+    all.push_back({{name, kernels}, std::move(why_not)});
+  };
 #if (HWY_TARGETS) & HWY_AVX3
-    {HWY_AVX3, {"avx512", N_AVX3::GetKernels()}},
+  const bool vnni = has_avx512_vnni();
+  add("avx512", HWY_AVX3, N_AVX3::GetAvx512Kernels(vnni, has_avx512_bf16()));
+  // Without the dot products of VNNI and BF16, to compare and to test what older CPUs run.
+  add("avx512_plain", HWY_AVX3, N_AVX3::GetKernels(), vnni ? "" : "avx512 is the same on this CPU");
 #endif
 #if (HWY_TARGETS) & HWY_AVX2
-    {HWY_AVX2, {"avx2", N_AVX2::GetKernels()}},
+  add("avx2", HWY_AVX2, N_AVX2::GetKernels());
 #endif
 #if (HWY_TARGETS) & HWY_SSE4
-    {HWY_SSE4, {"sse4", N_SSE4::GetKernels()}},
+  add("sse4", HWY_SSE4, N_SSE4::GetKernels());
 #endif
 #if (HWY_TARGETS) & HWY_NEON
-    {HWY_NEON, {"neon", N_NEON::GetKernels()}},
+  add("neon", HWY_NEON, N_NEON::GetKernels());
 #endif
+  // Highway's fallback without vectors.
 #if (HWY_TARGETS) & HWY_EMU128
-    {HWY_EMU128, {"scalar", N_EMU128::GetKernels()}},
+  add("scalar", HWY_EMU128, N_EMU128::GetKernels());
 #endif
 #if (HWY_TARGETS) & HWY_SCALAR
-    {HWY_SCALAR, {"scalar", N_SCALAR::GetKernels()}},
+  add("scalar", HWY_SCALAR, N_SCALAR::GetKernels());
 #endif
-  };
-  const std::int64_t here = runnable_targets();
-  std::vector<Isa> usable;
-  for (const Entry& e : built) {
-    if ((e.target & here) != 0) usable.push_back(e.isa);
-  }
-  return usable;
+  return all;
 }
 
 }  // namespace
 
-const std::vector<Isa>& available_isas() {
-  static const std::vector<Isa> isas = detect();
+const std::vector<IsaStatus>& all_isas() {
+  static const std::vector<IsaStatus> isas = detect();
   return isas;
+}
+
+const std::vector<Isa>& available_isas() {
+  static const std::vector<Isa> usable = [] {
+    std::vector<Isa> isas;
+    for (const IsaStatus& status : all_isas()) {
+      if (status.why_not.empty()) isas.push_back(status.isa);
+    }
+    return isas;
+  }();
+  return usable;
 }
 
 const Isa& find_isa(std::string_view name) {
@@ -100,11 +125,15 @@ const Isa& find_isa(std::string_view name) {
     if (isa.name == name) return isa;
     names += (names.empty() ? "" : ", ") + std::string(isa.name);
   }
+  std::string reason;
+  for (const IsaStatus& status : all_isas()) {
+    if (status.isa.name == name) reason = status.why_not;
+  }
   throw Error{{.where = "--isa",
                .field = {},
                .wanted = "an instruction set that this build has and this CPU can run (" + names + ")",
                .found = "\"" + std::string(name) + "\"",
-               .hint = {}}};
+               .hint = reason}};
 }
 
 }  // namespace m3vit

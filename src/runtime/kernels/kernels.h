@@ -178,13 +178,20 @@ struct Kernels {
 };
 
 struct Isa {
-  std::string_view name;  ///< avx512 | avx2 | sse4 | neon | scalar …
+  std::string_view name;  ///< amx | avx512 | avx512_plain (no VNNI, no BF16) | avx2 | sse4 | neon | scalar
   const Kernels* kernels;
 };
+struct IsaStatus {
+  Isa isa;
+  std::string why_not;  ///< "": runs here
+};
 
-/// Built in and runnable here, best first.
+/// Built in, best first; the last, scalar, always runs.
+const std::vector<IsaStatus>& all_isas();
+/// Those that run here.
 const std::vector<Isa>& available_isas();
-/// "" is the best one. Throws Error (option --isa) for a name that is unknown or cannot run here, listing the others.
+/// "" is the best one. Throws Error (option --isa) for a name that is unknown or cannot run here, with the reason and
+/// the names that can.
 const Isa& find_isa(std::string_view name);
 
 }  // namespace m3vit

@@ -14,6 +14,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "runtime/kernels/gelu_table.h"
 #include "runtime/kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,6 +26,29 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Tag = hn::CappedTag<float, kPanel / 2>;
 inline constexpr std::size_t kMaxLanes = kPanel / 2;
 
+#if HWY_TARGET == HWY_AVX3
+template <std::size_t kDegree>
+HWY_INLINE hn::Vec<Tag> TableGelu(const gelu_table::Table<kDegree>& table, hn::Vec<Tag> x) {
+  const __m512 a = _mm512_abs_ps(x.raw);
+  // min_ps gives its second operand when either is NaN: the interval is then any, and a makes the result NaN.
+  const __m512 at = _mm512_min_ps(a, _mm512_set1_ps(static_cast<float>(gelu_table::kLargest)));
+  // Added to 2^23 · 1.5, a number below 2^22 is rounded to an integer in the low bits; the look-up takes five.
+  const __m512 rounded =
+      _mm512_fmadd_ps(at, _mm512_set1_ps(static_cast<float>(gelu_table::kPerUnit)), _mm512_set1_ps(12582912.0F));
+  const __m512i interval = _mm512_castps_si512(rounded);
+  const auto coefficient = [&](std::size_t power) HWY_ATTR {
+    const float* const row = table[power].data();
+    return _mm512_permutex2var_ps(_mm512_load_ps(row), interval, _mm512_load_ps(row + 16));
+  };
+  __m512 p = coefficient(kDegree);
+  for (std::size_t power = kDegree; power-- > 0;) p = _mm512_fmadd_ps(p, at, coefficient(power));
+  return hn::Vec<Tag>{_mm512_fmadd_ps(a, p, _mm512_mul_ps(x.raw, _mm512_set1_ps(0.5F)))};
+}
+/// Within 4e-7 of the truth (tested).
+HWY_INLINE hn::Vec<Tag> Gelu(Tag /*d*/, hn::Vec<Tag> x) { return TableGelu<3>(gelu_table::kCubicTable, x); }
+/// Within 1.1e-5, and 2.5e-5 of itself where x > 0: less than bf16 can hold.
+HWY_INLINE hn::Vec<Tag> RoughGelu(hn::Vec<Tag> x) { return TableGelu<2>(gelu_table::kQuadraticTable, x); }
+#else
 /// erf as an odd rational of x on [−4, 4] (beyond it is ±1 in float): the coefficients of Eigen's and XLA's float erf.
 /// Within 4e-7 of the truth (tested).
 template <class V>
@@ -51,6 +75,7 @@ HWY_INLINE V Gelu(Tag d, V x) {
   const V half = hn::Mul(x, hn::Set(d, 0.5F));
   return hn::MulAdd(half, Erf(d, hn::Mul(x, hn::Set(d, 0.70710678118654752F))), half);
 }
+#endif
 
 /// x[i] = f(x[i]), the tail through a buffer: every element takes the same vector path, so equal inputs give equal
 /// outputs wherever they stand (ties in the router depend on it).

@@ -34,38 +34,69 @@ struct Panel {
   std::size_t sums_stride;
 };
 
-/// The source row of a segment of row `row`, or −1 for zeros. Not for kPatch, whose rows are no runs of one stride.
-HWY_INLINE std::ptrdiff_t SourceRow(const RowSource& a, std::size_t segment, std::size_t row) {
-  switch (a.kind) {
-    case RowSource::Kind::kIndexed:
-      return a.index[row];
-    case RowSource::Kind::kTaps:
-      return a.index[row * a.segments + segment];
-    case RowSource::Kind::kConv3x3: {
-      const int y = static_cast<int>(row / static_cast<std::size_t>(a.width)) + static_cast<int>(segment / 3) - 1;
-      const int x = static_cast<int>(row % static_cast<std::size_t>(a.width)) + static_cast<int>(segment % 3) - 1;
-      if (y < 0 || y >= a.height || x < 0 || x >= a.width) return -1;
-      return static_cast<std::ptrdiff_t>(y) * a.width + x;
+/// Where the segments of kRows rows of A from `row` on lie. Rows at `valid` and beyond repeat the last valid one.
+template <std::size_t kRows>
+class TileRows {
+ public:
+  HWY_INLINE TileRows(const RowSource& a, std::size_t row, std::size_t valid) : a_(a) {
+    for (std::size_t r = 0; r < kRows; ++r) row_[r] = row + std::min(r, valid - 1);
+    if (a.kind != RowSource::Kind::kConv3x3) return;
+    int y = static_cast<int>(row / static_cast<std::size_t>(a.width));
+    int x = static_cast<int>(row % static_cast<std::size_t>(a.width));
+    for (std::size_t r = 0; r < kRows; ++r) {
+      y_[r] = y;
+      x_[r] = x;
+      if (r + 1 >= valid) continue;
+      if (++x == a.width) {
+        x = 0;
+        ++y;
+      }
     }
-    case RowSource::Kind::kRows:
-    case RowSource::Kind::kPatch:
-      break;
   }
-  return static_cast<std::ptrdiff_t>(row);
-}
 
-HWY_INLINE const std::byte* RowPointer(const RowSource& a, std::size_t segment, std::size_t row, std::size_t element) {
-  const auto* const base = static_cast<const std::byte*>(a.base);
-  if (a.kind == RowSource::Kind::kPatch) {
-    const auto p = static_cast<std::size_t>(a.patch);
-    const auto w = static_cast<std::size_t>(a.width);
-    const std::size_t grid_w = w / p;
-    const std::size_t line = (segment / p) * static_cast<std::size_t>(a.height) + (row / grid_w) * p + segment % p;
-    return base + (line * w + (row % grid_w) * p) * element;
+  /// Row r of `segment`, elements of `element` bytes; in int8 also its scale, unless null.
+  HWY_INLINE const std::byte* Pointer(std::size_t r, std::size_t segment, std::size_t element,
+                                      float* scale = nullptr) const {
+    const auto* const base = static_cast<const std::byte*>(a_.base);
+    if (a_.kind == RowSource::Kind::kPatch) {
+      const auto p = static_cast<std::size_t>(a_.patch);
+      const auto w = static_cast<std::size_t>(a_.width);
+      const std::size_t across = w / p;
+      const std::size_t line =
+          (segment / p) * static_cast<std::size_t>(a_.height) + (row_[r] / across) * p + segment % p;
+      return base + (line * w + (row_[r] % across) * p) * element;
+    }
+    const std::ptrdiff_t at = Source(r, segment);
+    if (scale != nullptr) *scale = at < 0 ? 0.0F : a_.scale[at];
+    return at < 0 ? static_cast<const std::byte*>(a_.zeros) : base + static_cast<std::size_t>(at) * a_.stride;
   }
-  const std::ptrdiff_t at = SourceRow(a, segment, row);
-  return at < 0 ? static_cast<const std::byte*>(a.zeros) : base + static_cast<std::size_t>(at) * a.stride;
-}
+
+ private:
+  /// The source row, or −1 for zeros. Not for kPatch, whose rows are no runs of one stride.
+  HWY_INLINE std::ptrdiff_t Source(std::size_t r, std::size_t segment) const {
+    switch (a_.kind) {
+      case RowSource::Kind::kIndexed:
+        return a_.index[row_[r]];
+      case RowSource::Kind::kTaps:
+        return a_.index[row_[r] * a_.segments + segment];
+      case RowSource::Kind::kConv3x3: {
+        const int y = y_[r] + static_cast<int>(segment / 3) - 1;
+        const int x = x_[r] + static_cast<int>(segment % 3) - 1;
+        if (y < 0 || y >= a_.height || x < 0 || x >= a_.width) return -1;
+        return static_cast<std::ptrdiff_t>(y) * a_.width + x;
+      }
+      case RowSource::Kind::kRows:
+      case RowSource::Kind::kPatch:
+        break;
+    }
+    return static_cast<std::ptrdiff_t>(row_[r]);
+  }
+
+  const RowSource& a_;
+  std::size_t row_[kRows];
+  int y_[kRows] = {};
+  int x_[kRows] = {};
+};
 
 HWY_INLINE std::uint32_t LoadGroup(const std::byte* p) {
   std::uint32_t v;
@@ -82,6 +113,7 @@ HWY_NOINLINE void TileF32(const RowSource& a, std::size_t row, std::size_t valid
   const std::size_t lanes = hn::Lanes(d);
   using V = hn::Vec<Tag>;
   const std::size_t step = lanes * kRegisterVectors;
+  const TileRows<kRows> from(a, row, valid);
   for (std::size_t column = 0; column < kPanel; column += step) {
     V sums[kRows][kRegisterVectors];
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -91,7 +123,7 @@ HWY_NOINLINE void TileF32(const RowSource& a, std::size_t row, std::size_t valid
     for (std::size_t segment = 0; segment < a.segments; ++segment) {
       const float* rows[kRows];
       for (std::size_t r = 0; r < kRows; ++r) {
-        rows[r] = reinterpret_cast<const float*>(RowPointer(a, segment, row + std::min(r, valid - 1), sizeof(float)));
+        rows[r] = reinterpret_cast<const float*>(from.Pointer(r, segment, sizeof(float)));
       }
       for (std::size_t k = 0; k < a.segment_k; ++k, b += kPanel) {
         const V b0 = hn::LoadU(d, b);
@@ -121,6 +153,7 @@ HWY_NOINLINE void TileBf16(const RowSource& a, std::size_t row, std::size_t vali
   using V = hn::Vec<Tag>;
   const std::size_t pairs = groups(a.segment_k, Precision::kBf16);
   const auto upper = hn::Set(du, 0xFFFF0000U);
+  const TileRows<kRows> from(a, row, valid);
   for (std::size_t column = 0; column < kPanel; column += lanes * kRegisterVectors) {
     V sums[kRows][kRegisterVectors];
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -129,9 +162,7 @@ HWY_NOINLINE void TileBf16(const RowSource& a, std::size_t row, std::size_t vali
     const auto* HWY_RESTRICT b = reinterpret_cast<const std::uint32_t*>(panel.lines) + column;
     for (std::size_t segment = 0; segment < a.segments; ++segment) {
       const std::byte* rows[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) {
-        rows[r] = RowPointer(a, segment, row + std::min(r, valid - 1), sizeof(std::uint16_t));
-      }
+      for (std::size_t r = 0; r < kRows; ++r) rows[r] = from.Pointer(r, segment, sizeof(std::uint16_t));
       for (std::size_t k = 0; k < pairs; ++k, b += kPanel) {
         const auto w0 = hn::LoadU(du, b);
         const auto w1 = hn::LoadU(du, b + lanes);
@@ -184,14 +215,12 @@ HWY_NOINLINE void TileInt8(const RowSource& a, std::size_t row, std::size_t vali
   const std::size_t lanes = hn::Lanes(d);
   using V = hn::Vec<Tag32>;
   const std::size_t quads = groups(a.segment_k, Precision::kInt8);
+  const TileRows<kRows> from(a, row, valid);
   for (std::size_t segment = 0; segment < a.segments; ++segment) {
     const std::byte* rows[kRows];
     float scales[kRows];
     for (std::size_t r = 0; r < kRows; ++r) {
-      const std::size_t at = row + std::min(r, valid - 1);
-      const std::ptrdiff_t source = SourceRow(a, segment, at);
-      rows[r] = RowPointer(a, segment, at, 1);
-      scales[r] = source < 0 ? 0.0F : a.scale[source];
+      rows[r] = from.Pointer(r, segment, 1, &scales[r]);
     }
     for (std::size_t column = 0; column < kPanel; column += lanes * kRegisterVectors) {
       V sums[kRows][kRegisterVectors];
