@@ -12,8 +12,8 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <limits>
-#include <type_traits>
 
 #include "runtime/kernels/kernels.h"
 #include "runtime/kernels/rows-inl.h"
@@ -22,39 +22,51 @@
 HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
 
-/// Element i of a row of `kPrecision` as its bits.
-template <Precision kPrecision>
-using Bits = std::conditional_t<kPrecision == Precision::kF32, std::uint32_t, std::uint16_t>;
-
+/// Keys are moved in groups of 4 bytes: a transposition whatever the precision. Values are moved in f32 as they are, in
+/// bf16 with the pair of tokens that shares a group interleaved.
 template <Precision kPrecision>
 void PackHead(const Attention& a, std::size_t head) {
-  using T = Bits<kPrecision>;
+  constexpr std::size_t kElement = element_bytes(kPrecision);
   constexpr std::size_t kGroup = group_of(kPrecision);
-  const auto* const rows = static_cast<const std::byte*>(a.qkv);
   const auto row = [&](std::size_t part, std::size_t token) {
-    return reinterpret_cast<const T*>(rows + token * a.stride) + (part * a.heads + head) * a.head_dim;
+    return static_cast<const std::byte*>(a.qkv) + token * a.stride + (part * a.heads + head) * a.head_dim * kElement;
   };
-  auto* const keys = reinterpret_cast<T*>(static_cast<std::byte*>(a.keys) + head * a.key_bytes());
-  auto* const values = reinterpret_cast<T*>(static_cast<std::byte*>(a.values) + head * a.value_bytes());
-  constexpr std::size_t kLine = kPanel * kGroup;
+  auto* const keys = reinterpret_cast<std::uint32_t*>(static_cast<std::byte*>(a.keys) + head * a.key_bytes());
+  const std::size_t whole = a.head_dim / kGroup;
   const std::size_t key_lines = groups(a.head_dim, kPrecision);
   for (std::size_t p = 0; p < panels(a.tokens); ++p) {
-    T* const panel = keys + p * key_lines * kLine;
+    std::uint32_t* const panel = keys + p * key_lines * kPanel;
     for (std::size_t t = 0; t < kPanel; ++t) {
       const std::size_t token = p * kPanel + t;
-      const T* const k = token < a.tokens ? row(1, token) : nullptr;
-      for (std::size_t i = 0; i < key_lines * kGroup; ++i) {
-        panel[(i / kGroup) * kLine + t * kGroup + i % kGroup] = k != nullptr && i < a.head_dim ? k[i] : T{0};
+      if (token >= a.tokens) {
+        for (std::size_t g = 0; g < key_lines; ++g) panel[g * kPanel + t] = 0;
+        continue;
       }
+      const std::byte* const k = row(1, token);
+      for (std::size_t g = 0; g < whole; ++g) panel[g * kPanel + t] = LoadGroup(k + 4 * g);
+      if (whole == key_lines) continue;
+      std::uint16_t last;  // bf16, odd head_dim
+      std::memcpy(&last, k + 4 * whole, sizeof(last));
+      panel[whole * kPanel + t] = last;
     }
   }
+  auto* const values = reinterpret_cast<std::uint32_t*>(static_cast<std::byte*>(a.values) + head * a.value_bytes());
   const std::size_t value_lines = groups(a.tokens, kPrecision);
   for (std::size_t p = 0; p < panels(a.head_dim); ++p) {
     const std::size_t columns = std::min(kPanel, a.head_dim - p * kPanel);
-    for (std::size_t token = 0; token < value_lines * kGroup; ++token) {
-      T* const line = values + (p * value_lines + token / kGroup) * kLine + token % kGroup;
-      const T* const v = token < a.tokens ? row(2, token) + p * kPanel : nullptr;
-      for (std::size_t c = 0; c < kPanel; ++c) line[c * kGroup] = v != nullptr && c < columns ? v[c] : T{0};
+    for (std::size_t l = 0; l < value_lines; ++l) {
+      std::uint32_t* const line = values + (p * value_lines + l) * kPanel;
+      const std::byte* const v = row(2, l * kGroup) + p * kPanel * kElement;
+      if constexpr (kPrecision == Precision::kF32) {
+        std::memcpy(line, v, columns * kElement);
+      } else {
+        std::uint16_t even[kPanel] = {};
+        std::uint16_t odd[kPanel] = {};
+        std::memcpy(even, v, columns * kElement);
+        if (l * kGroup + 1 < a.tokens) std::memcpy(odd, v + a.stride, columns * kElement);
+        for (std::size_t c = 0; c < kPanel; ++c) line[c] = std::uint32_t{odd[c]} << 16 | even[c];
+      }
+      std::fill(line + columns, line + kPanel, 0U);
     }
   }
 }

@@ -14,6 +14,7 @@
 #include "runtime/kernels/head-inl.h"
 #include "runtime/kernels/rows-inl.h"
 #if HWY_TARGET == HWY_AVX3
+#include "runtime/kernels/attention_avx512-inl.h"
 #include "runtime/kernels/avx512-inl.h"
 #endif
 
@@ -43,7 +44,11 @@ constexpr Kernels table() {
 constexpr Kernels kKernels = table<PortableTiles, PortableFinish>();
 #if HWY_TARGET == HWY_AVX3
 constexpr Kernels kVnni = table<Avx512Tiles<false>, PortableFinish>();
-constexpr Kernels kVnniBf16 = table<Avx512Tiles<true>, Avx512Finish>();
+constexpr Kernels kVnniBf16 = [] {
+  Kernels k = table<Avx512Tiles<true>, Avx512Finish>();
+  k.attention_rows = AttentionRowsDotBf16<Avx512Tiles<true>>;
+  return k;
+}();
 #endif
 
 }  // namespace

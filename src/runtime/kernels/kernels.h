@@ -115,9 +115,11 @@ struct Attention {
 };
 /// Keys in one block of the online softmax.
 inline constexpr std::size_t kKeyBlock = 256;
-/// Floats of scratch of one worker in attention_rows: scores and their output sums. Every precision.
+/// Floats of scratch of one worker in attention_rows, whole cache lines: scores, their output sums, packed queries.
+/// Every precision.
 constexpr std::size_t attention_scratch(std::size_t head_dim) {
-  return kTileRows * (kKeyBlock + panels(head_dim) * kPanel);
+  const std::size_t floats = kTileRows * (kKeyBlock + panels(head_dim) * kPanel + head_dim);
+  return (floats + 15) / 16 * 16;
 }
 
 /// y = (x − mean) / √(var + eps) · weight + bias over each row of n, into either or both of two outputs.
