@@ -30,7 +30,7 @@ HWY_NOINLINE void TileVnni(const RowSource& a, std::size_t row, std::size_t vali
   const std::byte* HWY_RESTRICT b = panel.lines;
   for (std::size_t segment = 0; segment < a.segments; ++segment) {
     const std::byte* rows[kRows];
-    float scales[kRows];
+    float scales[kRows] = {};
     __m512i sums[kRows][2];
     // Starting at −128 · Σ q takes the bias of 128 out of u8 = q + 128.
     const std::int32_t* of_w = panel.sums + segment * panel.sums_stride;

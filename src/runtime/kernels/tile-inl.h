@@ -218,7 +218,7 @@ HWY_NOINLINE void TileInt8(const RowSource& a, std::size_t row, std::size_t vali
   const TileRows<kRows> from(a, row, valid);
   for (std::size_t segment = 0; segment < a.segments; ++segment) {
     const std::byte* rows[kRows];
-    float scales[kRows];
+    float scales[kRows] = {};
     for (std::size_t r = 0; r < kRows; ++r) {
       rows[r] = from.Pointer(r, segment, 1, &scales[r]);
     }
