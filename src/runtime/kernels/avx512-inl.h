@@ -43,8 +43,8 @@ HWY_NOINLINE void TileVnni(const RowSource& a, std::size_t row, std::size_t vali
       sums[r][1] = start1;
     }
     for (std::size_t k = 0; k < quads; ++k, b += kPanelLine) {
-      const __m512i b0 = _mm512_load_si512(b);
-      const __m512i b1 = _mm512_load_si512(b + 64);
+      const __m512i b0 = _mm512_loadu_si512(b);
+      const __m512i b1 = _mm512_loadu_si512(b + 64);
       for (std::size_t r = 0; r < kRows; ++r) {
         const __m512i x = _mm512_set1_epi32(static_cast<int>(LoadGroup(rows[r] + 4 * k)));
         sums[r][0] = AddDots(sums[r][0], x, b0);
@@ -83,8 +83,8 @@ HWY_NOINLINE void TileDotBf16(const RowSource& a, std::size_t row, std::size_t v
       // Unrolled, because one of the twelve row pointers does not fit the registers.
 #pragma GCC unroll 4
     for (std::size_t k = 0; k < pairs; ++k, b += kPanelLine) {
-      const auto b0 = (__m512bh)_mm512_load_si512(b);
-      const auto b1 = (__m512bh)_mm512_load_si512(b + 64);
+      const auto b0 = (__m512bh)_mm512_loadu_si512(b);
+      const auto b1 = (__m512bh)_mm512_loadu_si512(b + 64);
       for (std::size_t r = 0; r < kRows; ++r) {
         const auto x = (__m512bh)_mm512_set1_epi32(static_cast<int>(LoadGroup(rows[r] + 4 * k)));
         sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, b0);

@@ -33,7 +33,7 @@ inline constexpr std::size_t kTileRows = 12;
 
 constexpr std::size_t panels(std::size_t n) { return (n + kPanel - 1) / kPanel; }
 /// Weight panels of every instruction set and precision: [panels(n)][segments][groups(segment_k)][32][group], zeros
-/// beyond k and n. `segments`: as in RowSource; each is padded to whole groups by itself. 64-byte aligned.
+/// beyond k and n. `segments`: as in RowSource; each is padded to whole groups by itself. Best 64-byte aligned.
 constexpr std::size_t packed_bytes(std::size_t segment_k, std::size_t n, Precision p, std::size_t segments = 1) {
   return panels(n) * segments * groups(segment_k, p) * kPanelLine;
 }
