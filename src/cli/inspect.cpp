@@ -12,15 +12,18 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/memory_report.h"
 #include "core/config_yaml.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/image_io.h"
 #include "core/json_text.h"
 #include "core/model_cost.h"
 #include "core/safetensors.h"
 #include "core/tensor_check.h"
 #include "data/dataset.h"
 #include "runtime/m3v.h"
+#include "runtime/memory_plan.h"
 
 namespace m3vit::cli {
 namespace {
@@ -32,6 +35,10 @@ struct InspectOptions {
   std::string file, config, task;
   std::vector<std::string> sets;
   bool layers = false;
+  std::size_t memory = 0;
+  bool plan = false;  ///< --memory was given
+  std::string picture, dtype = "f32";
+  int threads = 1;
 };
 
 std::string with_unit(double value, const char* unit) {
@@ -252,8 +259,27 @@ class Inspect {
     document_.update(to_json(cost));
     document_["memory"].update(memory_json(config, cost));
     document_["config"] = to_json(config);
+    if (options_.plan) plan(config);
     if (layers_) document_["layers"] = layers_json(cost);
     if (!globals_.json) print_cost(config, cost, layers_);
+  }
+
+  /// The memory plan of a frame, for a file as it is packed, else for all tasks in --dtype.
+  void plan(const Config& config) {
+    Packing packing = packing_;
+    if (packing.tasks.empty()) {
+      for (std::size_t t = 0; t < config.tasks.size(); ++t) packing.tasks.push_back(static_cast<int>(t));
+      packing.dtype = *find_precision(options_.dtype);
+    }
+    const MemoryLayout layout = plan_model(config, packing, {.threads = options_.threads, .budget = options_.memory},
+                                           document_["file"].get<std::string>());
+    document_["plan"] = layout_json(layout);
+    if (!globals_.json) {
+      const MemoryPlan sums{layout.frame.planner.arena_bytes(), layout.resident_bytes, layout.streamed_bytes,
+                            layout.stream_buffers, layout.smallest};
+      std::cout << '\n' << layout_table(layout) << "  " << memory_text(sums, precision_name(packing.dtype)) << '\n';
+    }
+    if (!options_.picture.empty()) write_png(options_.picture, layout_picture(layout));
   }
 
   void recipe(const std::string& path) {
@@ -300,6 +326,7 @@ class Inspect {
   void packed(const std::string& path) {
     const M3vFile file = M3vFile::open(path);
     const Config& config = file.config();
+    packing_ = file.packing();
     ModelCost cost = cost_of(config, options_.task, path);
     std::erase_if(cost.tasks, [&](const TaskCost& t) {
       const auto& held = file.tasks();
@@ -334,6 +361,7 @@ class Inspect {
   const InspectOptions& options_;
   const Globals& globals_;
   bool layers_;
+  Packing packing_;  ///< of an .m3v; else no tasks
   json document_ = json::object();
 };
 
@@ -350,13 +378,24 @@ void add_inspect(CLI::App& app, Globals& globals) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_flag("--layers", options->layers, "every layer (also with -v, which lists tensors or sections too)");
+  CLI::Option* memory = add_memory_option(*command, options->memory);
+  command->add_option("--picture", options->picture, "the memory plan as a PNG")->type_name("FILE")->needs(memory);
+  command->add_option("--dtype", options->dtype, "of the plan's weights, where FILE is no .m3v")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+      ->needs(memory)
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "of the plan")->check(CLI::Range(1, 1024))->capture_default_str();
   command->footer(
       "Examples:\n"
       "  m3vit inspect models/rooms_micro.safetensors\n"
       "  m3vit inspect --config configs/rooms/micro_m3vit.yaml --task depth --layers\n"
       "  m3vit inspect --config configs/rooms/micro_m3vit.yaml --set model.moe.num_experts=64 --json\n"
+      "  m3vit inspect rooms.m3v --memory 16MiB --picture plan.png\n"
       "  m3vit inspect rooms.m3v -v");
-  command->callback([options, &globals] { Inspect(*options, globals).run(); });
+  command->callback([options, memory, &globals] {
+    options->plan = memory->count() > 0;
+    Inspect(*options, globals).run();
+  });
 }
 
 }  // namespace m3vit::cli

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/frame_sink.h"
 #include "cli/frame_source.h"
+#include "cli/memory_report.h"
 #include "cli/process_memory.h"
 #include "cli/run_pipeline.h"
 #include "cli/runtime_model.h"
@@ -31,6 +32,9 @@ const std::map<std::string, StreamFormat> kFormats{
 // As core/image_io.h's largest picture.
 constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;
 
+const std::map<std::string, WeightIo> kWeightIo{
+    {"auto", WeightIo::kAuto}, {"uring", WeightIo::kUring}, {"pread", WeightIo::kPread}, {"mmap", WeightIo::kMmap}};
+
 struct RunOptions {
   std::string model, out, raw, routing, isa;
   std::vector<std::string> inputs, tasks, task_schedule;
@@ -38,6 +42,8 @@ struct RunOptions {
   std::string format;
   std::string schedule = "expert_order";
   int threads = 0;
+  std::string io = "auto";
+  std::size_t memory = 0;
   bool routing_png = false;
 
   bool from_pipe() const { return inputs.size() == 1 && inputs[0] == "-"; }
@@ -109,6 +115,8 @@ void report_json(const RunOptions& options, const RunReport& report, const Model
                 {"latency_ms", report.latencies.to_json()},
                 {"fps", report.seconds > 0 ? static_cast<double>(report.frames) / report.seconds : 0.0},
                 {"peak_bytes", {{"planned", session.memory().total()}, {"measured", measured}}},
+                {"memory", memory_json(session.memory(), session.io())},
+                {"bytes_read", session.bytes_read()},
                 {"isa", session.isa()},
                 {"dtype", model.dtype()},
                 {"threads", session.threads()},
@@ -144,7 +152,10 @@ void run(const RunOptions& options, Globals& globals) {
                                    .isa = options.isa,
                                    .keep_routing = plan.routing,
                                    .share_prefix = several && !plan.routing,
-                                   .keep_times = true});
+                                   .keep_times = true,
+                                   .memory_budget = options.memory,
+                                   .io = kWeightIo.at(options.io)});
+  if (!globals.json && !globals.quiet) std::cerr << memory_text(session.memory(), session.io()) << '\n';
   // The classes of rooms have their own colours; a folder's are not in the model.
   std::vector<std::array<std::uint8_t, 3>> palette;
   if (config_from_text(std::string(model.config()), "model").data.dataset == "rooms") {
@@ -220,6 +231,10 @@ void add_run(CLI::App& app, Globals& globals) {
                    "with --out -: rgb24 (coloured), classes (one byte a pixel) or f32 (the head's [C, H, W])")
       ->check(CLI::IsMember({"rgb24", "classes", "f32"}));
   command->add_option("--threads", options->threads, "0: all cores")->check(CLI::Range(0, 1024))->capture_default_str();
+  add_memory_option(*command, options->memory);
+  command->add_option("--io", options->io, "how weights come from the file")
+      ->check(CLI::IsMember(kWeightIo))
+      ->capture_default_str();
   command->add_option("--schedule", options->schedule, "how MoE layers walk their work; results are the same")
       ->check(CLI::IsMember(kMoeSchedules))
       ->capture_default_str();
@@ -232,6 +247,7 @@ void add_run(CLI::App& app, Globals& globals) {
       "  m3vit run model.m3v --task depth photo.jpg --out pictures\n"
       "  m3vit run model.safetensors --task all photos/ --out pictures --routing-png\n"
       "  m3vit run model.m3v --task semseg photo.png --raw logits.npy --json\n"
+      "  m3vit run model.m3v --task depth photos/ --out pictures --memory 16MiB\n"
       "  ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - | m3vit run model.m3v - --size 1280x720 \\\n"
       "      --task depth --out - | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -\n");
   command->callback([options, &globals] { run(*options, globals); });

@@ -41,15 +41,10 @@ bool in_place(const M3vFile& file, const SessionOptions& options) {
 }
 
 MemoryLayout plan(const M3vFile& file, const SessionOptions& options) {
-  std::vector<FramePlan> frames;
-  for (const int lines : {0, 1}) {
-    frames.emplace_back(file.config(), file.packing(), resolve_threads(options.threads), options.share_prefix,
-                        HeadOptions{.form = options.head_form, .lines = lines});
-  }
-  WeightSections weights{SectionTable(file.config(), file.packing()), {}, file.where()};
-  for (const M3vSection& s : file.sections()) weights.bytes.push_back(s.bytes.size());
-  if (!in_place(file, options)) return plan_memory(frames, weights, options.memory_budget);
-  MemoryLayout layout = plan_memory(frames, weights, 0);
+  PlanOptions wanted{resolve_threads(options.threads), options.share_prefix, options.head_form, options.memory_budget};
+  if (!in_place(file, options)) return plan_model(file.config(), file.packing(), wanted, file.where());
+  wanted.budget = 0;
+  MemoryLayout layout = plan_model(file.config(), file.packing(), wanted, file.where());
   layout.resident_bytes = file.bytes();
   if (options.memory_budget == 0 || options.memory_budget >= layout.total()) return layout;
   throw Error{{.where = file.where(),

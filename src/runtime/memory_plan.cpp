@@ -205,6 +205,18 @@ class Draft {
 
 std::size_t resident_size(std::size_t section_bytes) { return ReadFile::round(section_bytes); }
 
+MemoryLayout plan_model(const Config& config, const Packing& packing, const PlanOptions& options,
+                        const std::string& where) {
+  std::vector<FramePlan> frames;
+  for (const int lines : {0, 1}) {  // the head's: by work, then the fewest
+    frames.emplace_back(config, packing, options.threads, options.share_prefix,
+                        HeadOptions{.form = options.head_form, .lines = lines});
+  }
+  WeightSections weights{SectionTable(config, packing), {}, where};
+  for (const SectionLayout& s : section_layouts(config, packing, where)) weights.bytes.push_back(s.bytes);
+  return plan_memory(frames, weights, options.budget);
+}
+
 MemoryLayout plan_memory(const std::vector<FramePlan>& frames, const WeightSections& weights, std::size_t budget) {
   assert(!frames.empty() && weights.bytes.size() == weights.table.count);
   std::size_t smallest = std::numeric_limits<std::size_t>::max();

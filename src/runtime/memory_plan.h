@@ -50,6 +50,16 @@ struct WeightSections {
 /// Bytes that a resident section takes.
 std::size_t resident_size(std::size_t section_bytes);
 
+struct PlanOptions {
+  int threads = 1;
+  bool share_prefix = false;
+  HeadForm head_form = HeadForm::kAuto;
+  std::size_t budget = 0;
+};
+/// For a model without its weights: the whole frame, in the widest way that fits. Throws as plan_memory.
+MemoryLayout plan_model(const Config& config, const Packing& packing, const PlanOptions& options,
+                        const std::string& where);
+
 /// `frames`: the ways to run the same frame, the fastest first, not yet finished; the first whose smallest plan fits is
 /// taken. `budget` in bytes, for arena and resident weights together; 0: no limit, everything is resident. Throws Error
 /// naming the smallest budget that works.
