@@ -11,8 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "cli/peak.h"
 #include "core/error.h"
-#include "peak.h"
 #include "runtime/gemm_case.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/team.h"

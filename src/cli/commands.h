@@ -20,6 +20,7 @@ void add_data(CLI::App& app, Globals& globals);
 void add_inspect(CLI::App& app, Globals& globals);
 void add_export(CLI::App& app, Globals& globals);
 void add_run(CLI::App& app, Globals& globals);
+void add_bench(CLI::App& app, Globals& globals);
 void add_compare(CLI::App& app, Globals& globals);
 void add_eval(CLI::App& app, Globals& globals);
 #ifdef M3VIT_WITH_TRAIN

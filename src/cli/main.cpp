@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
 #endif
   add_export(app, globals);
   add_run(app, globals);
+  add_bench(app, globals);
 
   try {
     app.parse(argc, argv);

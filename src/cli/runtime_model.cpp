@@ -48,13 +48,15 @@ Checkpoint open_checkpoint(const std::filesystem::path& path) {
   return c;
 }
 
-Model open_runtime_model(const std::filesystem::path& path, const std::vector<std::string>& tasks) {
+bool is_m3v(const std::filesystem::path& path) {
   std::array<char, kM3vMagic.size()> magic{};
   std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
   // A .m3v cut short of its magic is still an .m3v: its own reader says so better.
-  if (std::string_view(magic.data(), magic.size()) == kM3vMagic || path.extension() == ".m3v") {
-    return Model::open(path);
-  }
+  return std::string_view(magic.data(), magic.size()) == kM3vMagic || path.extension() == ".m3v";
+}
+
+Model open_runtime_model(const std::filesystem::path& path, const std::vector<std::string>& tasks) {
+  if (is_m3v(path)) return Model::open(path);
   const Checkpoint checkpoint = open_checkpoint(path);
   return Model::from_bytes(pack_model(checkpoint.config, checkpoint.source(),
                                       {.tasks = tasks, .producer = checkpoint.producer}, path.string()),

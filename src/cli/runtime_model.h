@@ -28,6 +28,8 @@ struct Checkpoint {
 /// tensor. Training-only tensors ("tam.…") and BN's step counters are passed over.
 Checkpoint open_checkpoint(const std::filesystem::path& path);
 
+/// By the file's first bytes, or its name where it is shorter than those.
+bool is_m3v(const std::filesystem::path& path);
 /// A `.m3v` as it is; a `.safetensors` packed in memory. The file's first bytes decide, not its name.
 Model open_runtime_model(const std::filesystem::path& path, const std::vector<std::string>& tasks);
 

@@ -1,4 +1,4 @@
-#include "peak.h"
+#include "cli/peak.h"
 
 #include <chrono>
 #include <cstdint>
