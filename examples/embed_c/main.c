@@ -13,12 +13,12 @@
 
 typedef struct arguments {
   const char *model, *rgb, *out;
-  const char **tasks;
+  const char** tasks;
   int task_count;
 } arguments;
 
 /* Two gradients and a checkerboard. */
-static void generate_picture(uint8_t *rgb, int height, int width) {
+static void generate_picture(uint8_t* rgb, int height, int width) {
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) {
       *rgb++ = (uint8_t)(255 * y / height);
@@ -28,8 +28,8 @@ static void generate_picture(uint8_t *rgb, int height, int width) {
   }
 }
 
-static int read_picture(const char *path, uint8_t *rgb, size_t bytes) {
-  FILE *file = fopen(path, "rb");
+static int read_picture(const char* path, uint8_t* rgb, size_t bytes) {
+  FILE* file = fopen(path, "rb");
   const int whole = file != NULL && fread(rgb, 1, bytes, file) == bytes && fgetc(file) == EOF;
   if (file != NULL) fclose(file);
   if (!whole) fprintf(stderr, "%s: want a file of %zu bytes\n", path, bytes);
@@ -48,11 +48,11 @@ static int library_error(void) {
 }
 
 /* One task into the file, and a line about it. Returns 0 after a message. */
-static int run_task(const m3vit_model *model, m3vit_session *session, const char *task, const m3vit_rgb *picture,
-                    FILE *file) {
+static int run_task(const m3vit_model* model, m3vit_session* session, const char* task, const m3vit_rgb* picture,
+                    FILE* file) {
   size_t floats = 0;
   if (m3vit_model_output_floats(model, task, &floats) != M3VIT_OK) return library_error();
-  float *out = malloc(floats * sizeof *out);
+  float* out = malloc(floats * sizeof *out);
   if (out == NULL) {
     fprintf(stderr, "not enough memory\n");
     return 0;
@@ -80,7 +80,7 @@ static int run_task(const m3vit_model *model, m3vit_session *session, const char
   return written;
 }
 
-static int run_all(const arguments *a, const m3vit_model *model, m3vit_session *session, uint8_t *rgb) {
+static int run_all(const arguments* a, const m3vit_model* model, m3vit_session* session, uint8_t* rgb) {
   m3vit_rgb picture = M3VIT_RGB_INIT;
   picture.data = rgb;
   picture.height = m3vit_model_height(model);
@@ -90,7 +90,7 @@ static int run_all(const arguments *a, const m3vit_model *model, m3vit_session *
   } else if (!read_picture(a->rgb, rgb, 3 * (size_t)picture.height * (size_t)picture.width)) {
     return 0;
   }
-  FILE *file = NULL;
+  FILE* file = NULL;
   if (a->out != NULL && (file = fopen(a->out, "wb")) == NULL) {
     fprintf(stderr, "%s: cannot be written\n", a->out);
     return 0;
@@ -103,10 +103,10 @@ static int run_all(const arguments *a, const m3vit_model *model, m3vit_session *
   return fine;
 }
 
-static int run(const arguments *a) {
-  m3vit_model *model = NULL;
-  m3vit_session *session = NULL;
-  uint8_t *rgb = NULL;
+static int run(const arguments* a) {
+  m3vit_model* model = NULL;
+  m3vit_session* session = NULL;
+  uint8_t* rgb = NULL;
   int fine = 0;
   if (m3vit_model_open(a->model, &model) == M3VIT_OK &&
       m3vit_session_create(model, NULL, &session) == M3VIT_OK) { /* NULL: every core, the best instruction set */
@@ -125,7 +125,7 @@ static int run(const arguments *a) {
   return fine ? 0 : 2;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   arguments a = {NULL, NULL, NULL, NULL, 0};
   a.tasks = malloc((size_t)argc * sizeof *a.tasks);
   if (a.tasks == NULL) return 2;

@@ -23,13 +23,13 @@ struct m3vit_model {
 
 struct m3vit_session {
   m3vit_session(m3vit::Model of, m3vit::Session made)
-      : model(std::move(of)), session(std::move(made)), isa(session.isa()) {
+      : model(std::move(of)), session(std::move(made)), isa(session.isa()), io(session.io()) {
     names.reserve(model.tasks().size());
     outs.reserve(model.tasks().size());
   }
   m3vit::Model model;
   m3vit::Session session;
-  std::string isa;
+  std::string isa, io;
   std::vector<std::string_view> names;  ///< of run_tasks; reserved, so that a run allocates nothing
   std::vector<std::span<float>> outs;
 };
@@ -61,8 +61,9 @@ m3vit_status guarded(m3vit_status status, const F& f, const std::string& file = 
     return M3VIT_OK;
   } catch (const Error& e) {
     remember(e.what());
-    if (!file.empty() && e.parts().where == file) return M3VIT_ERROR_FILE;
-    return e.parts().where == "memory plan" ? M3VIT_ERROR_RESOURCE : status;
+    const Error::Parts& p = e.parts();
+    if (p.where == "memory plan" || p.field == "memory budget" || p.field == "io uring") return M3VIT_ERROR_RESOURCE;
+    return !file.empty() && p.where == file ? M3VIT_ERROR_FILE : status;
   } catch (const std::bad_alloc&) {
     remember("m3vit: not enough memory");
     return M3VIT_ERROR_RESOURCE;
@@ -123,6 +124,7 @@ SessionOptions options_of(const m3vit_session_options* given) {
   if (o.head_form < M3VIT_HEAD_AUTO || o.head_form > M3VIT_HEAD_COMMUTED)
     refuse("options.head_form", "M3VIT_HEAD_…", std::to_string(o.head_form));
   if (o.io < M3VIT_IO_AUTO || o.io > M3VIT_IO_MMAP) refuse("options.io", "M3VIT_IO_…", std::to_string(o.io));
+  if (o.reserved != 0) refuse("options.reserved", "0", std::to_string(o.reserved));
   options.threads = o.threads;
   options.io = static_cast<WeightIo>(o.io);
   options.memory_budget = static_cast<std::size_t>(o.memory_budget);
@@ -395,6 +397,21 @@ m3vit_status m3vit_session_memory(const m3vit_session* session, m3vit_memory* me
   });
 }
 
+m3vit_status m3vit_session_task_times(const m3vit_session* session, const double** seconds, size_t* count) {
+  return guarded(M3VIT_ERROR_ARGUMENT, [&] {
+    need(session, "session");
+    need(seconds, "seconds");
+    need(count, "count");
+    const std::span<const double> times = session->session.task_times();
+    *seconds = times.empty() ? nullptr : times.data();
+    *count = times.size();
+  });
+}
+
+const char* m3vit_session_io(const m3vit_session* session) { return session == nullptr ? "" : session->io.c_str(); }
+uint64_t m3vit_session_bytes_read(const m3vit_session* session) {
+  return session == nullptr ? 0 : session->session.bytes_read();
+}
 const char* m3vit_session_isa(const m3vit_session* session) { return session == nullptr ? "" : session->isa.c_str(); }
 int32_t m3vit_session_threads(const m3vit_session* session) {
   return session == nullptr ? 0 : session->session.threads();

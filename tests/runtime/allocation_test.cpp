@@ -2,11 +2,14 @@
 /// every thread, so that no container, no exception's text and no worker escapes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <span>
 #include <string>
 #include <vector>
@@ -141,6 +144,29 @@ TEST_P(Allocation, RunsAllocateNothing) {
           << "schedule " << static_cast<int>(schedule) << " threads " << threads;
     }
   }
+}
+
+TEST_P(Allocation, RunsThatStreamTheirWeightsAllocateNothing) {
+  const std::string path = ::testing::TempDir() + "allocation_test." + std::to_string(::getpid()) + ".m3v";
+  const std::vector<std::byte> bytes = testing::packed(config, naive::random_weights(config, GetParam()));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  const Model file = Model::open(path);
+  const std::size_t smallest = file.session({.threads = 2}).memory().smallest;
+  for (const WeightIo io : {WeightIo::kAuto, WeightIo::kPread}) {
+    Session session = file.session({.threads = 2, .memory_budget = smallest, .io = io});
+    EXPECT_GT(session.memory().streamed, 0U);
+    std::vector<std::vector<float>> outs = outputs();
+    EXPECT_EQ(allocations_of([&] {
+                for (int round = 0; round < 2; ++round) {
+                  for (std::size_t t = 0; t < outs.size(); ++t) session.run(model.tasks()[t].name, picture, outs[t]);
+                }
+              }),
+              0U)
+        << session.io();
+    EXPECT_GT(session.bytes_read(), 0U);
+  }
+  std::filesystem::remove(path);
 }
 
 TEST_P(Allocation, RunsThroughTheCInterfaceAllocateNothing) {

@@ -188,6 +188,14 @@ TEST_F(CApi, TellsRoutingTimesAndMemory) {
   ASSERT_EQ(m3vit_session_memory(session, &memory), M3VIT_OK);
   EXPECT_GT(memory.arena, 0U);
   EXPECT_EQ(memory.total, memory.arena + memory.weights);
+  EXPECT_GT(memory.smallest, 0U);
+  const double* seconds = nullptr;
+  std::size_t count = 0;
+  ASSERT_EQ(m3vit_session_task_times(session, &seconds, &count), M3VIT_OK);
+  ASSERT_GE(count, 1U);
+  EXPECT_GT(seconds[0], 0.0);
+  EXPECT_STREQ(m3vit_session_io(session), "memory");
+  EXPECT_EQ(m3vit_session_bytes_read(session), 0U);
 }
 
 TEST_F(CApi, RefusesTheCallersMistakesWithAMessage) {
@@ -224,6 +232,13 @@ TEST_F(CApi, RefusesTheCallersMistakesWithAMessage) {
   options.head_form = 0;
   options.threads = -1;
   refused(m3vit_session_create(model, &options, &other), "threads");
+  options.threads = 0;
+  options.io = 9;
+  refused(m3vit_session_create(model, &options, &other), "options.io");
+  options.io = M3VIT_IO_AUTO;
+  options.memory_budget = 1;
+  EXPECT_EQ(m3vit_session_create(model, &options, &other), M3VIT_ERROR_RESOURCE);
+  EXPECT_THAT(m3vit_last_error(), HasSubstr("memory budget"));
   refused(m3vit_session_create(nullptr, nullptr, &other), "model");
   refused(m3vit_session_create(model, nullptr, nullptr), "session");
   m3vit_model_close(nullptr);

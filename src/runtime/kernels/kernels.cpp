@@ -4,6 +4,11 @@
 // cannot stand in arrays.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 
+// Where the compiler's own baseline has vectors, Highway would leave out "scalar", the reference of all the others.
+#if defined(__aarch64__)
+#define HWY_COMPILE_ALL_ATTAINABLE
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/kernels.cpp"
 #include <hwy/foreach_target.h>
