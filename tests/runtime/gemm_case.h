@@ -186,7 +186,8 @@ class GemmCase {
     const Precision p = problem_.precision;
     w_.resize(problem_.n * problem_.k());
     for (float& v : w_) v = static_cast<float>(rng_.normal());
-    panels_ = Guarded<std::uint8_t>(packed_bytes(problem_.segment_k, problem_.n, p, problem_.segments()));
+    // Off a cache line, as in a file held in memory.
+    panels_ = Guarded<std::uint8_t>(packed_bytes(problem_.segment_k, problem_.n, p, problem_.segments()), 16);
     w_scale_.resize(padded_columns(problem_.n));
     sums_.resize(padded_columns(problem_.n) * problem_.segments());
     pack_panels(p, problem_.segments(), problem_.segment_k, problem_.n,

@@ -20,7 +20,12 @@ class GemmPerIsa : public ::testing::TestWithParam<Isa> {
  protected:
   const Kernels& kernels() const { return *GetParam().kernels; }
 };
-INSTANTIATE_TEST_SUITE_P(All, GemmPerIsa, ::testing::ValuesIn(available_isas()),
+std::vector<Isa> isas_and_emulated_amx() {
+  std::vector<Isa> isas = available_isas();
+  if (emulated_amx_kernels() != nullptr) isas.push_back({"amx_emulated", emulated_amx_kernels()});
+  return isas;
+}
+INSTANTIATE_TEST_SUITE_P(All, GemmPerIsa, ::testing::ValuesIn(isas_and_emulated_amx()),
                          [](const auto& param) { return std::string(param.param.name); });
 
 TEST_P(GemmPerIsa, EqualsLoopsForEveryPrecisionRowKindEpilogueAndTileEdge) {

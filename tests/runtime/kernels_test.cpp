@@ -40,13 +40,30 @@ TEST(Isas, BestFirstScalarLastUnknownRefused) {
   EXPECT_EQ(find_isa("scalar").name, "scalar");
   EXPECT_THROW(find_isa("sse9"), Error);
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd")) {
+  if (isas.front().name == "amx") {
+    EXPECT_EQ(isas[1].name, "avx512");
+  } else if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
     EXPECT_EQ(isas.front().name, "avx512");
   } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     EXPECT_EQ(isas.front().name, "avx2");
   }
 #endif
+}
+
+TEST(Isas, WhatCannotRunHereIsRefusedWithTheReason) {
+  for (const IsaStatus& status : all_isas()) {
+    if (status.why_not.empty()) {
+      EXPECT_EQ(find_isa(status.isa.name).kernels, status.isa.kernels);
+      continue;
+    }
+    try {
+      find_isa(status.isa.name);
+      ADD_FAILURE() << status.isa.name;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(status.why_not), std::string::npos) << e.what();
+    }
+  }
 }
 
 class PerIsa : public ::testing::TestWithParam<Isa> {

@@ -64,9 +64,13 @@ void PackHead(const Attention& a, std::size_t head) {
         std::uint16_t odd[kPanel] = {};
         std::memcpy(even, v, columns * kElement);
         if (l * kGroup + 1 < a.tokens) std::memcpy(odd, v + a.stride, columns * kElement);
-        for (std::size_t c = 0; c < kPanel; ++c) line[c] = std::uint32_t{odd[c]} << 16 | even[c];
+        auto* const pairs = reinterpret_cast<std::uint16_t*>(line);
+        for (std::size_t c = 0; c < kPanel; ++c) {
+          pairs[2 * c] = even[c];
+          pairs[2 * c + 1] = odd[c];
+        }
       }
-      std::fill(line + columns, line + kPanel, 0U);
+      if (kPrecision == Precision::kF32) std::fill(line + columns, line + kPanel, 0U);
     }
   }
 }

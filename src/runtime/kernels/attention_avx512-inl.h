@@ -1,6 +1,7 @@
 // Attention of attention-inl.h in AVX-512 BF16: the same online softmax, with the queries of a tile packed, the running
 // sums rescaled on their way through the registers, and exp in eight instructions. Included by kernels.cpp for HWY_AVX3
 // only.
+#pragma once
 #include <hwy/highway.h>
 #include <immintrin.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 
 #include "runtime/kernels/attention-inl.h"
+#include "runtime/kernels/avx512-inl.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/kernels/tile-inl.h"
 
@@ -36,12 +38,12 @@ HWY_INLINE void ScorePanel(const std::uint32_t* HWY_RESTRICT queries, std::size_
   __m512 sums[kTileRows][2];
   for (auto& row : sums) row[0] = row[1] = _mm512_setzero_ps();
   for (std::size_t k = 0; k < pairs; ++k, keys += kPanelLine, queries += kTileRows) {
-    const auto b0 = (__m512bh)_mm512_load_si512(keys);
-    const auto b1 = (__m512bh)_mm512_load_si512(keys + 64);
+    const __m512i b0 = _mm512_load_si512(keys);
+    const __m512i b1 = _mm512_load_si512(keys + 64);
     for (std::size_t r = 0; r < kTileRows; ++r) {
-      const auto x = (__m512bh)_mm512_set1_epi32(static_cast<int>(queries[r]));
-      sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, b0);
-      sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, b1);
+      const __m512i x = _mm512_set1_epi32(static_cast<int>(queries[r]));
+      sums[r][0] = AddPairs(sums[r][0], x, b0);
+      sums[r][1] = AddPairs(sums[r][1], x, b1);
     }
   }
   for (std::size_t r = 0; r < kTileRows; ++r) {
@@ -62,12 +64,12 @@ HWY_INLINE void ValuePanel(const float* HWY_RESTRICT scores, std::size_t pairs, 
   }
   const auto* HWY_RESTRICT p = reinterpret_cast<const std::byte*>(scores);
   for (std::size_t k = 0; k < pairs; ++k, values += kPanelLine, p += 4) {
-    const auto b0 = (__m512bh)_mm512_load_si512(values);
-    const auto b1 = (__m512bh)_mm512_load_si512(values + 64);
+    const __m512i b0 = _mm512_load_si512(values);
+    const __m512i b1 = _mm512_load_si512(values + 64);
     for (std::size_t r = 0; r < kTileRows; ++r) {
-      const auto x = (__m512bh)_mm512_set1_epi32(static_cast<int>(LoadGroup(p + r * kKeyBlock * sizeof(float))));
-      sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, b0);
-      sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, b1);
+      const __m512i x = _mm512_set1_epi32(static_cast<int>(LoadGroup(p + r * kKeyBlock * sizeof(float))));
+      sums[r][0] = AddPairs(sums[r][0], x, b0);
+      sums[r][1] = AddPairs(sums[r][1], x, b1);
     }
   }
   for (std::size_t r = 0; r < kTileRows; ++r) {
@@ -146,10 +148,12 @@ inline void AttentionTileDotBf16(const Attention& a, std::size_t head, std::size
     auto* line = reinterpret_cast<std::uint16_t*>(static_cast<std::byte*>(a.out) + (query + r) * a.out_stride);
     std::uint16_t* out = line + head * a.head_dim;
     const __m512 inverse = _mm512_set1_ps(1.0F / total[r]);
-    for (std::size_t i = 0; i < a.head_dim; i += 16) {
-      const auto mask = static_cast<__mmask16>((1U << std::min<std::size_t>(16, a.head_dim - i)) - 1);
-      const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_loadu_ps(sums + r * width + i), inverse));
-      _mm256_mask_storeu_epi16(out + i, mask, (__m256i)rounded);
+    for (std::size_t i = 0; i < a.head_dim; i += 32) {
+      const std::size_t columns = std::min<std::size_t>(32, a.head_dim - i);
+      const auto mask = static_cast<__mmask32>((std::uint64_t{1} << columns) - 1);
+      const __m512 low = _mm512_mul_ps(_mm512_loadu_ps(sums + r * width + i), inverse);
+      const __m512 high = _mm512_mul_ps(_mm512_loadu_ps(sums + r * width + i + 16), inverse);
+      _mm512_mask_storeu_epi16(out + i, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
     if (head + 1 == a.heads && a.heads * a.head_dim % 2 != 0) line[a.heads * a.head_dim] = 0;
   }

@@ -1,5 +1,6 @@
 // AVX-512 with its dot products: BF16 (vdpbf16ps) and VNNI (vpdpbusd). Included by kernels.cpp for HWY_AVX3 only; a CPU
 // with AVX-512 but without these takes the portable tiles.
+#pragma once
 #include <hwy/highway.h>
 #include <immintrin.h>
 
@@ -68,6 +69,12 @@ HWY_POP_ATTRIBUTES
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16")
 namespace m3vit::HWY_NAMESPACE {
 
+// By hand, because clang 16 recurses without end over _mm512_dpbf16_ps of a broadcast (its VectorCombine pass).
+HWY_INLINE __m512 AddPairs(__m512 sum, __m512i a, __m512i b) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  return sum;
+}
+
 /// As TileBf16, kRows × 32 sums in registers, two products an instruction and lane.
 template <std::size_t kRows>
 HWY_NOINLINE void TileDotBf16(const RowSource& a, std::size_t row, std::size_t valid, const Panel& panel,
@@ -83,12 +90,12 @@ HWY_NOINLINE void TileDotBf16(const RowSource& a, std::size_t row, std::size_t v
       // Unrolled, because one of the twelve row pointers does not fit the registers.
 #pragma GCC unroll 4
     for (std::size_t k = 0; k < pairs; ++k, b += kPanelLine) {
-      const auto b0 = (__m512bh)_mm512_loadu_si512(b);
-      const auto b1 = (__m512bh)_mm512_loadu_si512(b + 64);
+      const __m512i b0 = _mm512_loadu_si512(b);
+      const __m512i b1 = _mm512_loadu_si512(b + 64);
       for (std::size_t r = 0; r < kRows; ++r) {
-        const auto x = (__m512bh)_mm512_set1_epi32(static_cast<int>(LoadGroup(rows[r] + 4 * k)));
-        sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, b0);
-        sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, b1);
+        const __m512i x = _mm512_set1_epi32(static_cast<int>(LoadGroup(rows[r] + 4 * k)));
+        sums[r][0] = AddPairs(sums[r][0], x, b0);
+        sums[r][1] = AddPairs(sums[r][1], x, b1);
       }
     }
   }

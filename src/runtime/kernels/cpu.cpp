@@ -4,6 +4,10 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace m3vit {
@@ -46,11 +50,37 @@ std::int64_t runnable_targets() {
 bool has_avx512_vnni() { return __builtin_cpu_supports("avx512vnni") != 0; }
 bool has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
 
+std::string why_no_amx() {
+  constexpr unsigned kBf16 = 1U << 22;  // of CPUID leaf 7, EDX
+  constexpr unsigned kTile = 1U << 24;
+  constexpr unsigned kInt8 = 1U << 25;
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  constexpr unsigned kAll = kTile | kBf16 | kInt8;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kAll) != kAll) {
+    return "the CPU has no AMX with bf16 and int8";
+  }
+  if ((runnable_targets() & HWY_AVX3) == 0 || !has_avx512_vnni() || !has_avx512_bf16()) {
+    return "the CPU has AMX but not the AVX-512 that goes with it";
+  }
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h, Linux 5.16
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) != 0) return "the system refuses AMX's tiles";
+  return "";
+#else
+  return "nobody has tried AMX on this system";
+#endif
+}
+
 #else
 
 std::int64_t runnable_targets() { return HWY_SCALAR | HWY_EMU128 | HWY_STATIC_TARGET; }
 bool has_avx512_vnni() { return false; }
 bool has_avx512_bf16() { return false; }
+std::string why_no_amx() { return "the CPU has no AMX"; }
 
 #endif
 

@@ -2,6 +2,7 @@
 /// What this CPU, and the system it runs under, can execute. Asked here and not of Highway's library, so that Highway
 /// is a library of headers only: the runtime then has nothing to link or to cross-build.
 #include <cstdint>
+#include <string>
 
 namespace m3vit {
 
@@ -12,5 +13,8 @@ std::int64_t runnable_targets();
 /// Beside HWY_AVX3: the dot products of u8·s8 (vpdpbusd) and of bf16 (vdpbf16ps).
 bool has_avx512_vnni();
 bool has_avx512_bf16();
+/// Why AMX (tiles, bf16, int8) cannot be used by this process, or "". Asks Linux for the permission that it wants, for
+/// the whole process, so call it once.
+std::string why_no_amx();
 
 }  // namespace m3vit

@@ -19,6 +19,7 @@
 #include "runtime/kernels/head-inl.h"
 #include "runtime/kernels/rows-inl.h"
 #if HWY_TARGET == HWY_AVX3
+#include "runtime/kernels/amx-inl.h"
 #include "runtime/kernels/attention_avx512-inl.h"
 #include "runtime/kernels/avx512-inl.h"
 #endif
@@ -54,12 +55,21 @@ constexpr Kernels kVnniBf16 = [] {
   k.attention_rows = AttentionRowsDotBf16<Avx512Tiles<true>>;
   return k;
 }();
+
+constexpr Kernels with_gemm(Kernels k, decltype(Kernels::gemm) gemm) {
+  k.gemm = gemm;
+  return k;
+}
+constexpr Kernels kAmx = with_gemm(kVnniBf16, AmxGemm<AmxTiles>);
+constexpr Kernels kEmulatedAmx = with_gemm(kVnniBf16, AmxGemm<EmulatedTiles>);
 #endif
 
 }  // namespace
 
 const Kernels* GetKernels() { return &kKernels; }
 #if HWY_TARGET == HWY_AVX3
+const Kernels* GetAmxKernels() { return &kAmx; }
+const Kernels* GetEmulatedAmxKernels() { return &kEmulatedAmx; }
 /// The best that AVX-512 has with these beside it.
 const Kernels* GetAvx512Kernels(bool vnni, bool bf16) { return !vnni ? &kKernels : bf16 ? &kVnniBf16 : &kVnni; }
 #endif
@@ -85,6 +95,7 @@ std::vector<IsaStatus> detect() {
     all.push_back({{name, kernels}, std::move(why_not)});
   };
 #if (HWY_TARGETS) & HWY_AVX3
+  add("amx", HWY_AVX3, N_AVX3::GetAmxKernels(), why_no_amx());
   const bool vnni = has_avx512_vnni();
   add("avx512", HWY_AVX3, N_AVX3::GetAvx512Kernels(vnni, has_avx512_bf16()));
   // Without the dot products of VNNI and BF16, to compare and to test what older CPUs run.
@@ -125,6 +136,15 @@ const std::vector<Isa>& available_isas() {
     return isas;
   }();
   return usable;
+}
+
+const Kernels* emulated_amx_kernels() {
+#if (HWY_TARGETS) & HWY_AVX3
+  const bool runs = (runnable_targets() & HWY_AVX3) != 0 && has_avx512_vnni() && has_avx512_bf16();
+  return runs ? N_AVX3::GetEmulatedAmxKernels() : nullptr;
+#else
+  return nullptr;
+#endif
 }
 
 const Isa& find_isa(std::string_view name) {

@@ -192,6 +192,9 @@ struct IsaStatus {
 const std::vector<IsaStatus>& all_isas();
 /// Those that run here.
 const std::vector<Isa>& available_isas();
+/// The kernels of amx with its tile instructions in plain loops, where AVX-512 has BF16 and VNNI; else null. For tests:
+/// what feeds the tiles is then seen to work on a CPU without AMX.
+const Kernels* emulated_amx_kernels();
 /// "" is the best one. Throws Error (option --isa) for a name that is unknown or cannot run here, with the reason and
 /// the names that can.
 const Isa& find_isa(std::string_view name);
