@@ -174,7 +174,7 @@ TEST_F(RunCommand, ExportRefusesAndLeavesNoFile) {
     EXPECT_THAT(o.err, HasSubstr(said));
     EXPECT_FALSE(fs::exists(folder / "new.m3v"));
   };
-  refused({"export", checkpoint, "-o", "new.m3v", "--dtype", "int8"}, "f32");
+  refused({"export", checkpoint, "-o", "new.m3v", "--dtype", "f16"}, "bf16");
   refused({"export", checkpoint, "-o", "new.m3v", "--tasks", "smell"}, "human_parts");
   refused({"export", model, "-o", "new.m3v"}, model);
   const naive::Weights weights = naive::random_weights(config, 1);
