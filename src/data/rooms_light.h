@@ -19,7 +19,6 @@ struct Radiance {
   Vec3 diffuse;  ///< to be multiplied by the reflectance
   Vec3 specular;
 };
-Radiance illuminate(const Scene& scene, Visibility v, Vec3 point, Vec3 normal, Vec3 to_viewer,
-                    const Material& m);
+Radiance illuminate(const Scene& scene, Visibility v, Vec3 point, Vec3 normal, Vec3 to_viewer, const Material& m);
 
 }  // namespace m3vit::rooms

@@ -16,7 +16,8 @@ Hit hit_room(const Scene& s, Vec3 o, Vec3 d) {
   const Lanes t = (wall - Lanes{o.x, o.y, o.z, 0}) / dir;
   Hit hit;
   for (int axis = 0; axis < 3; ++axis) {
-    if (std::fabs(dir[axis]) >= 1e-9F && t[axis] < hit.depth) hit = {t[axis], -1 - (2 * axis + (dir[axis] > 0 ? 1 : 0))};
+    if (std::fabs(dir[axis]) >= 1e-9F && t[axis] < hit.depth)
+      hit = {t[axis], -1 - (2 * axis + (dir[axis] > 0 ? 1 : 0))};
   }
   return hit;
 }

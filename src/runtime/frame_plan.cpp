@@ -13,7 +13,6 @@ std::size_t size(int n) { return static_cast<std::size_t>(n); }
 constexpr int kInput = FramePlan::kInputStep;
 constexpr int kEmbed = FramePlan::kEmbedStep;
 constexpr int kFirstBlock = FramePlan::block_step(0, FramePlan::kQkv);
-constexpr int kStepsPerBlock = FramePlan::kStepsPerBlock;
 
 std::size_t floats(std::size_t rows, std::size_t columns) { return rows * row_stride(columns) * sizeof(float); }
 

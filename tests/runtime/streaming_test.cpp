@@ -238,7 +238,9 @@ TEST(Streaming, EveryFailedReadIsAnErrorAndTheSessionGoesOn) {
     for (int bad = 0; bad < reads; ++bad) {
       plan = {bad, bad % 2 == 0 ? ReadResult{0, EIO} : ReadResult{64, 0}, 0};
       EXPECT_THAT(
-          error_of([&] { engine.run(0, image, {out.data(), nullptr}); }),
+          error_of([&] {
+            engine.run(0, image, {out.data(), nullptr});
+          }),
           AllOf(HasSubstr("section '"), AnyOf(HasSubstr("Input/output error"), HasSubstr("64, the file's end"))));
       plan = {};
       engine.run(0, image, {out.data(), nullptr});
