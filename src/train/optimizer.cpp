@@ -12,11 +12,14 @@ namespace {
 namespace optim = torch::optim;
 using torch::Tensor;
 
-/// The key of a parameter's state: a string in libtorch 1.x, the address since 2.0.
+/// The key of a parameter's state: the address, printed by libtorch 1.x and plain since 2.1. (1.x prints it with
+/// c10::guts::to_string, which 2.2 no longer has.)
 template <class Key>
 Key state_key(const Tensor& parameter) {
   if constexpr (std::is_same_v<Key, std::string>) {
-    return c10::guts::to_string(parameter.unsafeGetTensorImpl());
+    std::ostringstream printed;
+    printed << parameter.unsafeGetTensorImpl();
+    return printed.str();
   } else {
     return parameter.unsafeGetTensorImpl();
   }
