@@ -1,4 +1,8 @@
 /// m3vit: one compact vision model for many dense tasks, run one task at a time on a small device.
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <iostream>
@@ -11,23 +15,27 @@
 namespace m3vit::cli {
 namespace {
 
-volatile std::sig_atomic_t g_signals = 0;
-volatile std::sig_atomic_t g_first_second = 0;
+// Atomic, not sig_atomic_t: frames are read and written by threads of their own, and those ask as well.
+std::atomic<bool> g_signalled = false;
+std::atomic<std::int64_t> g_first_second = 0;
+static_assert(decltype(g_signalled)::is_always_lock_free && decltype(g_first_second)::is_always_lock_free);
 
 /// The first signal asks to save and leave; one two seconds later or more kills. Not the next one whenever it comes:
 /// timeout(1) signals its child and then the child's group, so one request arrives twice.
 extern "C" void on_signal(int signal) {
+  const int kept = errno;
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  const auto second = static_cast<std::sig_atomic_t>(now.tv_sec);
-  if (g_signals == 0) g_first_second = second;
-  g_signals = 1;
+  const std::int64_t second = now.tv_sec;
+  if (!g_signalled) g_first_second = second;
+  g_signalled = true;
   if (second - g_first_second > 1) std::_Exit(128 + signal);
+  errno = kept;
 }
 
 }  // namespace
 
-bool interrupted() { return g_signals != 0; }
+bool interrupted() { return g_signalled; }
 
 }  // namespace m3vit::cli
 
