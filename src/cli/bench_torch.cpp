@@ -1,5 +1,8 @@
 #include "cli/bench_torch.h"
 
+#include <ATen/autocast_mode.h>
+
+#include <string>
 #include <utility>
 
 #include "model/network.h"
@@ -9,23 +12,52 @@
 namespace m3vit::cli {
 namespace {
 
+/// libtorch's own mixed precision: what multiplies runs in bf16, what it knows to need more does not.
+class Autocast {
+ public:
+  explicit Autocast(bool on) : on_(on) {
+    if (!on_) return;
+    at::autocast::set_autocast_cpu_dtype(torch::kBFloat16);
+    at::autocast::set_cpu_enabled(true);
+  }
+  ~Autocast() {
+    if (!on_) return;
+    at::autocast::set_cpu_enabled(false);
+    at::autocast::clear_cache();
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool on_;
+};
+
+/// Tensors of the layers that autocast runs in bf16; rounded once here, it has nothing to convert in a frame.
+bool multiplies(const std::string& name) {
+  for (const char* const other : {"norm", "syncbn", "w_gate", "cls_token", "pos_embed", "gate_task_represent"}) {
+    if (name.find(other) != std::string::npos) return false;
+  }
+  return true;
+}
+
 class Rival : public TorchRival {
  public:
   Rival(const Config& config, const TensorSource& source, int task, bool bf16, std::vector<float> planes)
-      : task_(task), type_(bf16 ? torch::kBFloat16 : torch::kFloat), network_(make_network(inference(config))) {
+      : task_(task), bf16_(bf16), network_(make_network(inference(config))) {
     const torch::NoGradGuard no_grad;
     for (auto& [name, tensor] : named_tensors(*network_)) {
       std::vector<float> values = source(name);
       torch::Tensor to = tensor;
       to.copy_(torch::from_blob(values.data(), to.sizes()));
+      if (bf16_ && multiplies(name)) to.set_data(to.to(torch::kBFloat16));
     }
     network_->eval();
-    network_->to(type_);
-    image_ = torch::from_blob(planes.data(), {1, 3, config.model.height(), config.model.width()}).to(type_).clone();
+    image_ = torch::from_blob(planes.data(), {1, 3, config.model.height(), config.model.width()}).clone();
   }
 
   const std::vector<float>& run() override {
     const torch::NoGradGuard no_grad;
+    const Autocast autocast(bf16_);
     const torch::Tensor raw = network_->forward_task(image_, task_).raw.to(torch::kFloat).contiguous();
     raw_.assign(raw.data_ptr<float>(), raw.data_ptr<float>() + raw.numel());
     return raw_;
@@ -38,7 +70,7 @@ class Rival : public TorchRival {
   }
 
   int task_;
-  torch::Dtype type_;
+  bool bf16_;
   std::shared_ptr<NetworkImpl> network_;
   torch::Tensor image_;
   std::vector<float> raw_;

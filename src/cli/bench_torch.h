@@ -15,7 +15,7 @@ class TorchRival {
   virtual const std::vector<float>& run() = 0;
 };
 
-/// `config`'s network with the weights of `source`, in eval mode without gradients; `bf16`: weights and activations.
+/// `config`'s network with the weights of `source`, in eval mode without gradients; `bf16`: its autocast.
 /// `planes`: the normalised picture [3, H, W].
 std::shared_ptr<TorchRival> torch_rival(const Config& config, const TensorSource& source, int task, bool bf16,
                                         int threads, std::vector<float> planes);

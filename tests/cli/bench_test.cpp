@@ -76,6 +76,17 @@ TEST_F(Bench, RandomWeightsStandInForAModelInEveryPrecisionAndInstructionSet) {
   }
 }
 
+#ifdef M3VIT_WITH_TRAIN
+TEST_F(Bench, LibtorchComputesTheSame) {
+  const Outcome o = bench({"model.safetensors", "--tasks", "semseg", "--baseline", "libtorch,libtorch_bf16", "--json"});
+  ASSERT_EQ(o.exit_code, 0) << o.err;
+  const nlohmann::json ratio = o.json()["ratio"];
+  EXPECT_LT(ratio["libtorch"]["difference"], 1e-4);
+  EXPECT_GT(ratio["libtorch_bf16"]["difference"], 1e-4) << "rounds nothing";
+  EXPECT_LT(ratio["libtorch_bf16"]["difference"], 0.1);
+}
+#endif
+
 TEST_F(Bench, RefusalsSayWhatWouldDo) {
   const auto refused = [&](const std::vector<std::string>& arguments, const std::string& said) {
     const Outcome o = bench(arguments);

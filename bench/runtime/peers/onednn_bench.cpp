@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -22,9 +23,11 @@ struct Kind {
   const char* name;
   Precision ours;
   PeerType theirs;
-  double tolerance;  ///< of theirs against our f32
+  double tolerance;       ///< of theirs against our f32
+  bool winograd = false;  ///< theirs: not as they choose, but Winograd wherever they have it
 };
 constexpr Kind kKinds[] = {{"f32", Precision::kF32, PeerType::kF32, 1e-3},
+                           {"winograd", Precision::kF32, PeerType::kF32, 1e-3, true},
                            {"bf16", Precision::kBf16, PeerType::kBf16, 0.1},
                            {"int8", Precision::kInt8, PeerType::kInt8, 0.5}};
 
@@ -37,6 +40,9 @@ int run(int argc, char** argv) {
   app.add_option("--width", width)->capture_default_str();
   app.add_option("--threads", threads)->capture_default_str();
   app.add_option("--pairs", pairs)->capture_default_str();
+  std::vector<std::string> kinds;
+  app.add_option("--kinds", kinds, "of f32, winograd (f32, theirs by Winograd), bf16, int8; default: all")
+      ->delimiter(',');
   CLI11_PARSE(app, argc, argv);
   omp_set_num_threads(threads);
 
@@ -58,9 +64,11 @@ int run(int argc, char** argv) {
   json results = json::array();
   fmt::print("{} at {}x{}, semseg of 21 classes, {} threads, {} rounds; ms as backbone + head\n", preset, width, height,
              threads, pairs);
-  fmt::print("{:<6} {:>22} {:>22} {:>16} {:>14} {:>14}\n", "", "ours", "oneDNN", "oneDNN ÷ ours", "of backbone",
+  fmt::print("{:<9} {:>22} {:>22} {:>16} {:>14} {:>14}\n", "", "ours", "oneDNN", "oneDNN ÷ ours", "of backbone",
              "of head");
   for (const Kind& kind : kKinds) {
+    const bool wanted = kinds.empty() || std::find(kinds.begin(), kinds.end(), kind.name) != kinds.end();
+    if (!wanted && !want.empty()) continue;  // the first gives the others their reference and ranges
     const Model model = model_of(kind.ours);
     cli::BenchSession ours(model, options, {"semseg"});
     const std::vector<float> result = ours.run("semseg");
@@ -68,14 +76,15 @@ int run(int argc, char** argv) {
       want = result;
       planes = ours.planes();
     }
-    OneDnnNetwork theirs(config, source, 0, kind.theirs, ranges);
+    OneDnnNetwork theirs(config, source, 0, kind.theirs, ranges, kind.winograd);
     theirs.backbone(planes);
     const double difference = cli::relative_difference(theirs.head(), want);
-    if (kind.theirs == PeerType::kF32) ranges = theirs.ranges();
+    if (ranges.empty()) ranges = theirs.ranges();
     if (!(difference <= kind.tolerance)) {
       std::cerr << fmt::format("onednn_bench: {} differs from our f32 by {}\n", kind.name, difference);
       return 1;
     }
+    if (!wanted) continue;
     std::vector<double> our_backbone, our_head;
     const auto ms = cli::take_turns({{"ours",
                                       [&] {
@@ -102,7 +111,7 @@ int run(int argc, char** argv) {
         {"onednn_difference", difference},
         {"our_difference", cli::relative_difference(result, want)},
         {"onednn_head", theirs.head_implementations()}};
-    fmt::print("{:<6} {:>10.2f} + {:>9.2f} {:>10.2f} + {:>9.2f} {:>16.2f} {:>14.2f} {:>14.2f}\n", kind.name,
+    fmt::print("{:<9} {:>10.2f} + {:>9.2f} {:>10.2f} + {:>9.2f} {:>16.2f} {:>14.2f} {:>14.2f}\n", kind.name,
                row["ours_ms"]["backbone"].get<double>(), row["ours_ms"]["head"].get<double>(),
                row["onednn_ms"]["backbone"].get<double>(), row["onednn_ms"]["head"].get<double>(),
                row["ratio"].get<double>(), row["ratio_backbone"].get<double>(), row["ratio_head"].get<double>());

@@ -35,13 +35,14 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) void add_scaled(flo
 }  // namespace
 
 struct OneDnnNetwork::Impl {
-  Impl(const Config& c, const TensorSource& s, int t, PeerType p, const Ranges& r)
+  Impl(const Config& c, const TensorSource& s, int t, PeerType p, const Ranges& r, bool w)
       : config(c),
         model(config.model),
         source(s),
         task(t),
         type(p),
         ranges(r),
+        winograd(w),
         engine(dnnl::engine::kind::cpu, 0),
         stream(engine) {
     build();
@@ -480,10 +481,14 @@ struct OneDnnNetwork::Impl {
       post.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
       attr.set_post_ops(post);
     }
-    const auto how = type == PeerType::kF32 ? algorithm::convolution_auto : algorithm::convolution_direct;
-    const dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_inference, how, any_source, any_weights, bias_desc,
-                                            any_out, {1, 1}, {side / 2, side / 2}, {side / 2, side / 2});
-    const dnnl::convolution_forward::primitive_desc pd(d, attr, engine);
+    const auto described = [&](algorithm how) {
+      const dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_inference, how, any_source, any_weights,
+                                              bias_desc, any_out, {1, 1}, {side / 2, side / 2}, {side / 2, side / 2});
+      return dnnl::convolution_forward::primitive_desc(d, attr, engine, /*allow_empty=*/true);
+    };
+    dnnl::convolution_forward::primitive_desc pd;
+    if (winograd && side == 3) pd = described(algorithm::convolution_winograd);
+    if (!pd) pd = described(type == PeerType::kF32 ? algorithm::convolution_auto : algorithm::convolution_direct);
     memory from = source_map;
     if (pd.src_desc() != from.get_desc()) {
       from = memory(pd.src_desc(), engine);
@@ -529,6 +534,7 @@ struct OneDnnNetwork::Impl {
   int task;
   PeerType type;
   Ranges ranges;
+  bool winograd;
   dnnl::engine engine;
   dnnl::stream stream;
   std::int64_t tokens = 0, dim = 0;
@@ -543,8 +549,8 @@ struct OneDnnNetwork::Impl {
 };
 
 OneDnnNetwork::OneDnnNetwork(const Config& config, const TensorSource& source, int task, PeerType type,
-                             const Ranges& ranges)
-    : impl_(std::make_unique<Impl>(config, source, task, type, ranges)) {}
+                             const Ranges& ranges, bool winograd)
+    : impl_(std::make_unique<Impl>(config, source, task, type, ranges, winograd)) {}
 OneDnnNetwork::~OneDnnNetwork() = default;
 
 void OneDnnNetwork::backbone(const std::vector<float>& planes) {

@@ -1,8 +1,9 @@
 #pragma once
 /// M³ViT put together from oneDNN primitives, as somebody would who knows that library well: weights reordered once,
 /// GELU, ReLU and residuals as post-ops, batch normalisation folded, each expert a dense product over gathered tokens.
-/// f32 lets oneDNN choose Winograd. bf16 keeps the residual stream in f32. int8 has s8 weights with a scale a channel
-/// and static activation scales a tensor, calibrated on the picture itself; attention and patches are bf16 there.
+/// f32 leaves the head's algorithm to oneDNN, or asks for Winograd where it has one. bf16 keeps the residual stream in
+/// f32. int8 has s8 weights with a scale a channel and static activation scales a tensor, calibrated on the picture
+/// itself; attention and patches are bf16 there.
 #include <map>
 #include <memory>
 #include <string>
@@ -20,8 +21,9 @@ class OneDnnNetwork {
   /// Largest magnitude of each quantised activation, by name.
   using Ranges = std::map<std::string, float>;
 
-  /// `ranges`: of an f32 network's run; used by kInt8.
-  OneDnnNetwork(const Config& config, const TensorSource& source, int task, PeerType type, const Ranges& ranges = {});
+  /// `ranges`: of an f32 network's run; used by kInt8. `winograd`: of kF32.
+  OneDnnNetwork(const Config& config, const TensorSource& source, int task, PeerType type, const Ranges& ranges = {},
+                bool winograd = false);
   ~OneDnnNetwork();
   OneDnnNetwork(const OneDnnNetwork&) = delete;
   OneDnnNetwork& operator=(const OneDnnNetwork&) = delete;
