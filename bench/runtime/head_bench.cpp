@@ -65,8 +65,8 @@ double peak_macs(const Kernels& kernels, Precision precision, int threads) {
   for (int round = 0; round < 8; ++round) {
     best = std::min(best, seconds_of([&] {
                       team.run(size(threads), [&](std::size_t t, std::size_t) {
-                        const auto* base = reinterpret_cast<const std::byte*>(
-                            (reinterpret_cast<std::uintptr_t>(buffers[t].data()) + 63) / 64 * 64);
+                        const auto* base = reinterpret_cast<const std::byte*>(buffers[t].data());
+                        base += (64 - reinterpret_cast<std::uintptr_t>(base) % 64) % 64;
                         Gemm g;
                         g.precision = precision;
                         g.m = kRows;

@@ -147,7 +147,9 @@ TEST_P(PerIsa, LayerNormEqualsTheNaiveOneInEveryPrecision) {
           const float got = copy[r * (n + 1) + i];
           ASSERT_NEAR(got, want[i], 2e-5) << "n=" << n;
           if (precision == Precision::kF32) {
-            ASSERT_EQ(std::memcmp(out + 4 * i, &got, sizeof(got)), 0);
+            float stored = 0;
+            std::memcpy(&stored, out + 4 * i, sizeof(stored));
+            ASSERT_EQ(stored, got);
           } else if (precision == Precision::kBf16) {
             const std::uint16_t bits = to_bf16(got);
             ASSERT_EQ(std::memcmp(out + 2 * i, &bits, sizeof(bits)), 0);

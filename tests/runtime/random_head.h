@@ -17,6 +17,9 @@ namespace m3vit::testing {
 
 inline std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
+/// The first multiple of 64 at or after `p`.
+inline std::byte* aligned_64(std::byte* p) { return p + (64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64; }
+
 /// A channels-last map in double.
 struct Map {
   int height = 0, width = 0;
@@ -132,8 +135,7 @@ class RandomHead {
     panels_.push_back(std::make_unique<std::vector<std::byte>>(packed_bytes(segment_k, n, precision_, segments) + 64));
     scales_.emplace_back(std::make_unique<std::vector<float>>(padded_columns(n)));
     sums_.emplace_back(std::make_unique<std::vector<std::int32_t>>(segments * padded_columns(n)));
-    auto* panels =
-        reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(panels_.back()->data()) + 63) / 64 * 64);
+    std::byte* panels = aligned_64(panels_.back()->data());
     pack_panels(precision_, segments, segment_k, n, value, {panels, scales_.back()->data(), sums_.back()->data()});
     return {panels, scales_.back()->data(), sums_.back()->data()};
   }
@@ -174,7 +176,7 @@ struct Runner {
     planner.finish();
     // Filled with what would be seen if it were read before it is written.
     arena.assign(planner.arena_bytes() / sizeof(float) + 64, std::numeric_limits<float>::quiet_NaN());
-    auto* base = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(arena.data()) + 63) / 64 * 64);
+    std::byte* base = aligned_64(reinterpret_cast<std::byte*>(arena.data()));
     run = std::make_unique<HeadRun>(plan, planner, base, *find_isa(isa).kernels, team);
   }
   std::vector<float> planes(const RandomHead& head) {
