@@ -28,7 +28,7 @@ function(m3vit_verilate name)
   list(TRANSFORM A_PARAMS PREPEND -G)
   add_custom_command(OUTPUT ${dir}/unit.cpp ${dir}/${name}.h
     COMMAND ${CMAKE_COMMAND} -E rm -rf ${dir}
-    COMMAND ${M3VIT_VERILATOR} --cc -O3 --x-assign fast --x-initial fast --assert -Wno-fatal --Mdir ${dir}
+    COMMAND ${M3VIT_VERILATOR} --cc -O3 --x-assign fast --x-initial fast --assert -DM3_ASSERT -Wno-fatal --Mdir ${dir}
       --prefix ${name} --top-module ${A_TOP} ${A_PARAMS} ${M3VIT_RTL_DIR}/lint/waivers.vlt ${M3VIT_RTL_FILES}
     COMMAND ${CMAKE_COMMAND} -D DIR=${dir} -P ${PROJECT_SOURCE_DIR}/cmake/verilated_unit.cmake
     DEPENDS ${M3VIT_RTL_FILES} ${M3VIT_RTL_DIR}/lint/waivers.vlt

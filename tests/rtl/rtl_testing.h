@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <verilated.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -98,9 +99,9 @@ testing::AssertionResult same(const Got& got, const Want& want, std::uint64_t cy
   if (got == want) return testing::AssertionSuccess();
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
   return testing::AssertionFailure() << "cycle " << cycle << ", " << unit << "[" << index << "]: got " << +got
-                                     << ", want " << +want << "\nrepeat: M3VIT_SEED=" << seed
-                                     << " bin/rtl_test --gtest_filter=" << test->test_suite_name() << "."
-                                     << test->name();
+                                     << ", want " << +want << "\nrepeat: M3VIT_SEED=" << seed << " bin/"
+                                     << program_invocation_short_name << " --gtest_filter=" << test->test_suite_name()
+                                     << "." << test->name();
 }
 
 }  // namespace m3vit::rtl
