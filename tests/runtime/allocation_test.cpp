@@ -89,7 +89,8 @@ TEST(Counter, SeesEveryWayToTheHeap) {
             1U);
   EXPECT_EQ(allocations_of([] {
               escaped = std::calloc(3, 5);
-              escaped = std::realloc(escaped, 1000);
+              void* const longer = std::realloc(escaped, 1000);
+              escaped = longer;
               std::free(escaped);
             }),
             2U);
