@@ -50,7 +50,7 @@ class Stepper {
     config_.train.mode = mode;
     const auto start = std::chrono::steady_clock::now();
     optimizer_->zero_grad();
-    forward_backward(*network_, config_, to_tensors(batch_, torch::kCPU), 1.0, false);
+    forward_backward(*network_, config_, to_tensors(batch_, torch::kCPU), {});
     optimizer_->step();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }

@@ -25,6 +25,7 @@ void add_compare(CLI::App& app, Globals& globals);
 void add_eval(CLI::App& app, Globals& globals);
 #ifdef M3VIT_WITH_TRAIN
 void add_train(CLI::App& app, Globals& globals);
+void add_reproduce(CLI::App& app, Globals& globals);
 void add_import(CLI::App& app, Globals& globals);
 #endif
 

@@ -121,6 +121,11 @@ json memory_json(const Config& config, const ModelCost& cost) {
 }
 
 std::string describe(const ModelConfig& model) {
+  if (model.resnet) {
+    constexpr const char* kSharing[] = {"shared", "cross_stitch", "nddr_cnn", "mtan"};
+    return fmt::format("{}×{} input, dilated resnet {}, width {}, sharing {}", model.height(), model.width(),
+                       model.resnet->depth, model.resnet->width, kSharing[static_cast<int>(model.resnet->sharing)]);
+  }
   std::string text = fmt::format("{}×{} input, patch {}, embed_dim {}, depth {}, num_heads {}", model.height(),
                                  model.width(), model.patch_size, model.embed_dim, model.depth, model.num_heads);
   if (!model.moe) return text + ", dense";

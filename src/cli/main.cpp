@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   add_data(app, globals);
 #ifdef M3VIT_WITH_TRAIN
   add_train(app, globals);
+  add_reproduce(app, globals);
 #endif
   add_eval(app, globals);
   add_compare(app, globals);

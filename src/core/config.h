@@ -14,10 +14,13 @@
 
 namespace m3vit {
 
-enum class Gate { kMulti, kTaskConditioned, kShared };  // multi | task_conditioned | shared
-enum class Optimizer { kSgd, kAdamw };                  // sgd | adamw
-enum class Schedule { kPoly, kCosine, kConstant };      // poly | cosine | constant
-enum class TaskMode { kJoint, kOneByOne };              // joint | one_by_one
+enum class Gate { kMulti, kTaskConditioned, kShared };          // multi | task_conditioned | shared
+enum class Optimizer { kSgd, kAdamw };                          // sgd | adamw
+enum class Schedule { kPoly, kCosine, kConstant };              // poly | cosine | constant
+enum class Sharing { kShared, kCrossStitch, kNddrCnn, kMtan };  // shared | cross_stitch | nddr_cnn | mtan
+enum class TaskMode { kJoint, kOneByOne };                      // joint | one_by_one
+/// fixed | uncertainty | dwa | gradnorm | mgda | pcgrad | cagrad | famo | nash_mtl | aligned_mtl
+enum class Weighting { kFixed, kUncertainty, kDwa, kGradnorm, kMgda, kPcgrad, kCagrad, kFamo, kNashMtl, kAlignedMtl };
 
 /// Mixture-of-experts layer in place of every `every`-th block's MLP (blocks every−1, 2·every−1, …).
 struct MoeConfig {
@@ -47,6 +50,29 @@ struct MoeConfig {
   }
 };
 
+inline constexpr int kResnetStages = 4;
+
+/// A dilated ResNet (output stride 8) in place of the ViT: the encoder of the convolutional rivals.
+struct ResnetConfig {
+  int depth = 18;  ///< 18 | 50
+  int width = 64;  ///< channels of the first stage; each further stage has twice as many
+  Sharing sharing = Sharing::kShared;
+
+  int expansion() const { return depth == 50 ? 4 : 1; }
+  int blocks(int stage) const { return depth == 18 ? 2 : stage == 1 ? 4 : stage == 2 ? 6 : 3; }
+  int stage_width(int stage) const { return width << stage; }
+  int stage_channels(int stage) const { return stage_width(stage) * expansion(); }
+  int attention_channels(int stage) const { return stage_channels(stage) / 4; }  ///< mtan: hidden in a mask
+  int out_channels() const { return stage_channels(kResnetStages - 1); }
+
+  template <class Self, class V>
+  static void visit(Self& c, V&& v) {
+    v("depth", c.depth);
+    v("width", c.width);
+    v("sharing", c.sharing);
+  }
+};
+
 /// `stages` 3×3 convolutions of `channels`, ×2 between them and after the 1×1: 2^stages = patch_size.
 struct HeadConfig {
   int channels = 256;
@@ -68,6 +94,7 @@ struct ModelConfig {
   double mlp_ratio = 4;
   double drop_path = 0.0;
   std::optional<MoeConfig> moe = MoeConfig{};  ///< null: a dense ViT
+  std::optional<ResnetConfig> resnet;          ///< not null: a rival; patch_size is then its output stride, 8
   HeadConfig head;
   bool tam = false;  ///< training-only task-affinity modules
 
@@ -77,6 +104,7 @@ struct ModelConfig {
   int grid_w() const { return width() / patch_size; }
   int tokens() const { return grid_h() * grid_w() + 1; }  ///< with CLS
   int mlp_hidden() const { return static_cast<int>(mlp_ratio * embed_dim); }
+  int feature_dim() const { return resnet ? resnet->out_channels() : embed_dim; }  ///< channels a head starts from
   int expert_hidden() const { return moe && moe->expert_hidden > 0 ? moe->expert_hidden : embed_dim; }
   bool is_moe(int block) const { return moe && block % moe->every == moe->every - 1; }
   int first_moe_block() const { return moe ? moe->every - 1 : depth; }  ///< blocks before it do not depend on the task
@@ -92,6 +120,7 @@ struct ModelConfig {
     v("mlp_ratio", c.mlp_ratio);
     v("drop_path", c.drop_path);
     v("moe", c.moe);
+    v("resnet", c.resnet);
     v("head", c.head);
     v("tam", c.tam);
   }
@@ -165,6 +194,26 @@ struct DataConfig {
   }
 };
 
+/// How the tasks' losses become one update (docs/training.md, "Task weighting"). Each loss is first multiplied by its
+/// task's loss_weight.
+struct WeightingConfig {
+  Weighting method = Weighting::kFixed;
+  double lr = 0.025;         ///< uncertainty, gradnorm, famo: the weights' own rate
+  double temperature = 2.0;  ///< dwa
+  double alpha = 1.5;        ///< gradnorm: how strongly slow tasks are favoured
+  double c = 0.4;            ///< cagrad: radius around the mean gradient, in its length
+  double decay = 1e-5;       ///< famo: decay of the logits
+  template <class Self, class V>
+  static void visit(Self& c, V&& v) {
+    v("method", c.method);
+    v("lr", c.lr);
+    v("temperature", c.temperature);
+    v("alpha", c.alpha);
+    v("c", c.c);
+    v("decay", c.decay);
+  }
+};
+
 struct TrainConfig {
   std::int64_t seed = 1;
   int epochs = 100;
@@ -181,6 +230,8 @@ struct TrainConfig {
   double min_lr = 0.0;         ///< cosine floor
   double clip_norm = 0.0;      ///< global gradient norm; 0: off
   TaskMode mode = TaskMode::kJoint;
+  WeightingConfig weighting;
+  int conflict_every = 0;       ///< steps between measurements of the tasks' gradient conflict; 0: off
   double ema = 0.0;             ///< decay of the weight average used for eval and export; 0: off
   bool amp = false;             ///< CUDA only
   std::string device = "auto";  ///< auto | cpu | cuda
@@ -206,6 +257,8 @@ struct TrainConfig {
     v("min_lr", c.min_lr);
     v("clip_norm", c.clip_norm);
     v("mode", c.mode);
+    v("weighting", c.weighting);
+    v("conflict_every", c.conflict_every);
     v("ema", c.ema);
     v("amp", c.amp);
     v("device", c.device);

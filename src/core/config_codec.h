@@ -21,7 +21,12 @@ inline constexpr std::array<std::string_view, 2> kEnumNames<Optimizer>{"sgd", "a
 template <>
 inline constexpr std::array<std::string_view, 3> kEnumNames<Schedule>{"poly", "cosine", "constant"};
 template <>
+inline constexpr std::array<std::string_view, 4> kEnumNames<Sharing>{"shared", "cross_stitch", "nddr_cnn", "mtan"};
+template <>
 inline constexpr std::array<std::string_view, 2> kEnumNames<TaskMode>{"joint", "one_by_one"};
+template <>
+inline constexpr std::array<std::string_view, 10> kEnumNames<Weighting>{
+    "fixed", "uncertainty", "dwa", "gradnorm", "mgda", "pcgrad", "cagrad", "famo", "nash_mtl", "aligned_mtl"};
 
 template <class T>
 inline constexpr bool kIsVector = false;

@@ -104,6 +104,19 @@ void check_volume(const Checker& check, const ModelConfig& model) {
   limit("MACs a frame", macs, 0x1p60);
 }
 
+void check_resnet(const Checker& check, const ModelConfig& model) {
+  const ResnetConfig& resnet = *model.resnet;
+  if (resnet.depth != 18 && resnet.depth != 50) {
+    check.fail("model.resnet.depth", "18 or 50", std::to_string(resnet.depth));
+  }
+  check.range("model.resnet.width", std::int64_t{resnet.width}, 4, 1024);
+  if (model.moe) check.fail("model.moe", "null, as model.resnet has no experts", "a mixture of experts");
+  if (model.tam) check.fail("model.tam", "false, as model.resnet has no task-affinity modules", "true");
+  if (model.patch_size != 8) {
+    check.fail("model.patch_size", "8, the output stride of model.resnet", std::to_string(model.patch_size));
+  }
+}
+
 void check_model(const Checker& check, const Config& config) {
   const ModelConfig& model = config.model;
   if (!model.preset.empty()) {
@@ -143,6 +156,7 @@ void check_model(const Checker& check, const Config& config) {
   check.range("model.head.channels", std::int64_t{model.head.channels}, 1, 8192);
   check.range("model.head.stages", std::int64_t{model.head.stages}, 1, 8);
   if (model.moe) check_moe(check, model, config.tasks.size());
+  if (model.resnet) check_resnet(check, model);
   check_volume(check, model);
 }
 
@@ -226,6 +240,16 @@ void check_train(const Checker& check, const Config& config) {
   check.probability("train.edge_weight", train.edge_weight);
   check.range("train.eval_every", std::int64_t{train.eval_every}, 0, 1'000'000);
   check.range("train.save_every", std::int64_t{train.save_every}, 0, 1'000'000'000);
+  const WeightingConfig& weighting = train.weighting;
+  if (weighting.method != Weighting::kFixed && train.mode == TaskMode::kOneByOne) {
+    check.fail("train.mode", "joint, as every weighting.method but fixed looks at all tasks of a step", "one_by_one");
+  }
+  check.range("train.weighting.lr", weighting.lr, 0.0, 1e3);
+  check.range("train.weighting.temperature", weighting.temperature, 1e-3, 1e3);
+  check.range("train.weighting.alpha", weighting.alpha, 0.0, 100.0);
+  check.range("train.weighting.c", weighting.c, 0.0, 100.0);
+  check.range("train.weighting.decay", weighting.decay, 0.0, 1e3);
+  check.range("train.conflict_every", std::int64_t{train.conflict_every}, 0, 1'000'000'000);
   if (config.model.tam && train.mode == TaskMode::kOneByOne) {
     check.fail("train.mode", "joint, as model.tam mixes the features of all tasks", "one_by_one");
   }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/resnet_parts.h"
 
 namespace m3vit {
 namespace {
@@ -37,6 +38,20 @@ class TaskCounter {
   }
 
   TaskCost count() {
+    model_.resnet ? rival() : vit();
+    head();
+    return std::move(cost_);
+  }
+
+ private:
+  void rival() {
+    for (const ResnetPart& part : resnet_parts(config_)) {
+      if (!part.needed_by(static_cast<int>(task_))) continue;
+      add(part.name, "linear", part.macs, part.params());
+    }
+  }
+
+  void vit() {
     const std::int64_t patch = 3LL * model_.patch_size * model_.patch_size;
     add("backbone.patch_embed", "patch_embed", (tokens_ - 1) * patch * dim_,
         patch * dim_ + dim_ + dim_ + tokens_ * dim_);  // with cls_token and pos_embed
@@ -46,11 +61,8 @@ class TaskCounter {
       add("backbone.gate_task_represent", "router", g * tasks + g * g, g * tasks + g + g * g + g + 2 * g);
     }
     for (int i = 0; i < model_.depth; ++i) block(i);
-    head();
-    return std::move(cost_);
   }
 
- private:
   void add(std::string name, const char* kind, std::int64_t macs, std::int64_t params, std::int64_t active = -1) {
     LayerCost layer{std::move(name), kind, macs, params, active < 0 ? params : active};
     sum(layer.kind) += macs;
@@ -95,10 +107,10 @@ class TaskCounter {
 
   void head() {
     const std::string prefix = "decoders." + cost_.task + ".";
-    add(prefix + "norm", "head", 0, 2 * dim_);
+    std::int64_t in = model_.feature_dim();
+    add(prefix + "norm", "head", 0, 2 * in);
     const std::int64_t channels = model_.head.channels;
     std::int64_t pixels = static_cast<std::int64_t>(model_.grid_h()) * model_.grid_w();
-    std::int64_t in = dim_;
     for (int s = 0; s < model_.head.stages; ++s) {
       if (s > 0) pixels *= 4;  // ×2 between the stages
       const std::string number = std::to_string(s);
@@ -124,6 +136,19 @@ class TensorLister {
   explicit TensorLister(const Config& config) : config_(config), model_(config.model), dim_(model_.embed_dim) {}
 
   std::vector<TensorSpec> list() {
+    model_.resnet ? rival() : vit();
+    for (std::size_t t = 0; t < config_.tasks.size(); ++t) decoder(t);
+    return std::move(tensors_);
+  }
+
+ private:
+  void rival() {
+    for (ResnetPart& part : resnet_parts(config_)) {
+      for (TensorSpec& tensor : part.tensors) tensors_.push_back(std::move(tensor));
+    }
+  }
+
+  void vit() {
     add("backbone.patch_embed.proj.weight", {dim_, 3, model_.patch_size, model_.patch_size});
     add("backbone.patch_embed.proj.bias", {dim_});
     add("backbone.cls_token", {1, 1, dim_});
@@ -135,11 +160,8 @@ class TensorLister {
       norm("backbone.gate_task_represent.norm", g);
     }
     for (int i = 0; i < model_.depth; ++i) block(i);
-    for (std::size_t t = 0; t < config_.tasks.size(); ++t) decoder(t);
-    return std::move(tensors_);
   }
 
- private:
   void add(std::string name, std::vector<std::int64_t> shape, bool buffer = false) {
     tensors_.push_back({std::move(name), std::move(shape), buffer});
   }
@@ -182,9 +204,9 @@ class TensorLister {
 
   void decoder(std::size_t t) {
     const std::string prefix = "decoders." + config_.tasks[t].name + ".";
-    norm(prefix + "norm", dim_);
+    std::int64_t in = model_.feature_dim();
+    norm(prefix + "norm", in);
     const std::int64_t channels = model_.head.channels;
-    std::int64_t in = dim_;
     for (int s = 0; s < model_.head.stages; ++s) {
       const std::string number = std::to_string(s);
       add(prefix + "conv_" + number + ".weight", {channels, in, 3, 3});

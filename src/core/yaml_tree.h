@@ -1,5 +1,5 @@
 #pragma once
-/// Private to core: YAML text → JSON tree that knows where each value stood.
+/// YAML text → JSON tree that knows where each value stood.
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>

@@ -16,10 +16,10 @@ torch::Tensor resize_bilinear(const torch::Tensor& x, int64_t height, int64_t wi
 
 UpHeadImpl::UpHeadImpl(const ModelConfig& config, int64_t outputs) : config_(config) {
   const int64_t channels = config.head.channels;
-  norm_ = register_module("norm", layer_norm(config.embed_dim));
+  norm_ = register_module("norm", layer_norm(config.feature_dim()));
   for (int s = 0; s <= config.head.stages; ++s) {
     const bool last = s == config.head.stages;
-    const int64_t in = s == 0 ? config.embed_dim : channels;
+    const int64_t in = s == 0 ? config.feature_dim() : channels;
     const auto options = torch::nn::Conv2dOptions(in, last ? outputs : channels, last ? 1 : 3).padding(last ? 0 : 1);
     conv_.push_back(register_module("conv_" + std::to_string(s), torch::nn::Conv2d(options)));
     if (!last) bn_.push_back(register_module("syncbn_fc_" + std::to_string(s), torch::nn::BatchNorm2d(channels)));
@@ -27,8 +27,14 @@ UpHeadImpl::UpHeadImpl(const ModelConfig& config, int64_t outputs) : config_(con
 }
 
 HeadOutput UpHeadImpl::forward(const torch::Tensor& tokens) {
+  return decode_rows(tokens.narrow(1, 1, tokens.size(1) - 1));
+}
+
+HeadOutput UpHeadImpl::decode(const torch::Tensor& map) { return decode_rows(map.flatten(2).transpose(1, 2)); }
+
+HeadOutput UpHeadImpl::decode_rows(const torch::Tensor& rows) {
   HeadOutput out;
-  torch::Tensor x = norm_(tokens.narrow(1, 1, tokens.size(1) - 1));
+  torch::Tensor x = norm_(rows);
   x = x.transpose(1, 2).reshape({x.size(0), x.size(2), config_.grid_h(), config_.grid_w()});
   for (std::size_t s = 0; s < bn_.size(); ++s) {
     x = bn_[s](conv_[s](x)).relu_();
@@ -39,6 +45,16 @@ HeadOutput UpHeadImpl::forward(const torch::Tensor& tokens) {
   x = resize_bilinear(x, 2 * x.size(2), 2 * x.size(3));
   out.raw = resize_bilinear(x, config_.height(), config_.width());
   return out;
+}
+
+std::vector<UpHead> make_decoders(torch::nn::Module& network, const Config& config) {
+  const auto list = network.register_module("decoders", std::make_shared<torch::nn::ModuleDictImpl>());
+  std::vector<UpHead> decoders;
+  for (const TaskConfig& task : config.tasks) {
+    decoders.emplace_back(config.model, task.outputs);
+    list->update({{task.name, decoders.back().ptr()}});
+  }
+  return decoders;
 }
 
 }  // namespace m3vit

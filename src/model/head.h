@@ -19,14 +19,20 @@ class UpHeadImpl : public torch::nn::Module {
  public:
   UpHeadImpl(const ModelConfig& config, int64_t outputs);
   HeadOutput forward(const torch::Tensor& tokens);  ///< [B, 1 + grid_h·grid_w, D]
+  HeadOutput decode(const torch::Tensor& map);      ///< [B, D, grid_h, grid_w], of an encoder without CLS
 
  private:
+  HeadOutput decode_rows(const torch::Tensor& rows);  ///< [B, grid_h·grid_w, D]
+
   ModelConfig config_;
   torch::nn::LayerNorm norm_{nullptr};
   std::vector<torch::nn::Conv2d> conv_;
   std::vector<torch::nn::BatchNorm2d> bn_;
 };
 TORCH_MODULE(UpHead);
+
+/// One head a task, registered in `network` as "decoders.{task}".
+std::vector<UpHead> make_decoders(torch::nn::Module& network, const Config& config);
 
 /// Bilinear, align_corners false; returns `x` itself when it already has that size.
 torch::Tensor resize_bilinear(const torch::Tensor& x, int64_t height, int64_t width);

@@ -1,6 +1,7 @@
 #include "model/network.h"
 
 #include "core/error.h"
+#include "model/baselines/rival.h"
 #include "model/m3vit.h"
 
 namespace m3vit {
@@ -8,21 +9,8 @@ namespace m3vit {
 std::vector<std::vector<torch::Tensor>> NetworkImpl::auxiliary(const std::vector<TaskOutput>&) { return {}; }
 
 M3vitImpl::M3vitImpl(const Config& config) : config_(config.model) {
-  if (config.tasks.empty()) throw Error{{.where = "make_network", .field = "tasks", .wanted = "at least one task"}};
-  for (const TaskConfig& task : config.tasks) {
-    if (task.outputs < 1) {
-      throw Error{{.where = "make_network",
-                   .field = "tasks." + task.name + ".outputs",
-                   .wanted = "at least 1 channel (resolved from the data set before the network is built)",
-                   .found = std::to_string(task.outputs)}};
-    }
-  }
   backbone_ = register_module("backbone", VisionTransformer(config.model, static_cast<int>(config.tasks.size())));
-  auto decoders = register_module("decoders", std::make_shared<torch::nn::ModuleDictImpl>());
-  for (const TaskConfig& task : config.tasks) {
-    decoders_.emplace_back(config.model, task.outputs);
-    decoders->update({{task.name, decoders_.back().ptr()}});
-  }
+  decoders_ = make_decoders(*this, config);
   if (config.model.tam) {
     torch::nn::ModuleList list;
     for (int level = 0; level < std::min(2, config.model.head.stages - 1); ++level) {
@@ -72,6 +60,18 @@ std::vector<std::vector<torch::Tensor>> M3vitImpl::auxiliary(const std::vector<T
   return predictions;
 }
 
-std::shared_ptr<NetworkImpl> make_network(const Config& config) { return std::make_shared<M3vitImpl>(config); }
+std::shared_ptr<NetworkImpl> make_network(const Config& config) {
+  if (config.tasks.empty()) throw Error{{.where = "make_network", .field = "tasks", .wanted = "at least one task"}};
+  for (const TaskConfig& task : config.tasks) {
+    if (task.outputs < 1) {
+      throw Error{{.where = "make_network",
+                   .field = "tasks." + task.name + ".outputs",
+                   .wanted = "at least 1 channel (resolved from the data set before the network is built)",
+                   .found = std::to_string(task.outputs)}};
+    }
+  }
+  if (config.model.resnet) return std::make_shared<RivalImpl>(config);
+  return std::make_shared<M3vitImpl>(config);
+}
 
 }  // namespace m3vit

@@ -107,6 +107,13 @@ std::vector<std::string> layer_names(const Config& config, const std::vector<int
 }
 
 void check_packing(const Config& config, const Packing& packing, const std::string& where) {
+  if (config.model.resnet) {
+    throw Error{{.where = where,
+                 .field = "model.resnet",
+                 .wanted = "null: what is packed and run on devices is a ViT",
+                 .found = "a ResNet",
+                 .hint = "`m3vit eval MODEL --engine model` evaluates it"}};
+  }
   const std::vector<std::string> all = layer_names(config, packing.tasks);
   const std::set<std::string_view> names(all.begin(), all.end());
   for (const auto& [layer, precision] : packing.layers) {

@@ -123,7 +123,7 @@ TrainState load_train_state(const fs::path& path) {
 
 void restore(const TrainState& state, torch::nn::Module& network, torch::optim::Optimizer& optimizer, Ema* ema) {
   const torch::NoGradGuard no_grad;
-  const auto copy = [&](const std::string& name, Tensor target) {
+  const auto copy = [&](const std::string& name, const Tensor& target) {
     const auto found = state.tensors.find(name);
     if (found == state.tensors.end() || found->second.sizes() != target.sizes()) {
       throw Error{{.where = state.where,

@@ -7,6 +7,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "eval/plot.h"
+#include "train/conflict_log.h"
 
 namespace m3vit {
 namespace {
@@ -61,6 +62,7 @@ void RunLog::draw() const {
   write_csv();
   write_curves();
   write_metric_curves();
+  write_conflict(run_, records_);
   for (auto it = records_.rbegin(); it != records_.rend(); ++it) {
     if (is_epoch(*it) && it->contains("routing")) {
       write_text_file(run_ / "routing.json",

@@ -20,6 +20,7 @@
 #include "eval/prediction_sheet.h"
 #include "model/weights.h"
 #include "train/checkpoint.h"
+#include "train/conflict_log.h"
 #include "train/optimizer.h"
 #include "train/predictor.h"
 #include "train/routing_report.h"
@@ -27,6 +28,7 @@
 #include "train/schedule.h"
 #include "train/step.h"
 #include "train/threads.h"
+#include "train/weighting/weighting.h"
 
 namespace m3vit {
 namespace {
@@ -37,9 +39,10 @@ using nlohmann::json;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// Every file a run writes: what --overwrite may delete.
-constexpr const char* kRunFiles[] = {"config.yaml",      "log.jsonl",    "epochs.csv",      "curves.svg",
-                                     "metrics.svg",      "routing.json", "metrics.json",    "contact.png",
-                                     "last.safetensors", "last.optim",   "best.safetensors"};
+constexpr const char* kRunFiles[] = {"config.yaml",      "log.jsonl",    "epochs.csv",       "curves.svg",
+                                     "metrics.svg",      "routing.json", "metrics.json",     "contact.png",
+                                     "last.safetensors", "last.optim",   "best.safetensors", "conflict.json",
+                                     "conflict.svg"};
 
 torch::Device choose_device(const std::string& wanted) {
   const bool cuda = torch::cuda::is_available();
@@ -73,9 +76,27 @@ void prepare_folder(const TrainOptions& options) {
   }
 }
 
+std::vector<std::string> task_names(const Config& config) {
+  std::vector<std::string> names;
+  for (const TaskConfig& t : config.tasks) names.push_back(t.name);
+  return names;
+}
+
+std::string describe(const ModelConfig& m) {
+  if (m.resnet) {
+    constexpr const char* kSharing[] = {"shared", "cross_stitch", "nddr_cnn", "mtan"};
+    return fmt::format("resnet{} {}x{}, width {}, {}", m.resnet->depth, m.height(), m.width(), m.resnet->width,
+                       kSharing[static_cast<int>(m.resnet->sharing)]);
+  }
+  std::string text = fmt::format("{} {}x{}, patch_size {}, embed_dim {}, depth {}", m.moe ? "m3vit" : "vit", m.height(),
+                                 m.width(), m.patch_size, m.embed_dim, m.depth);
+  if (m.moe) text += fmt::format(", {} experts, top_k {}", m.moe->num_experts, m.moe->top_k);
+  return text;
+}
+
 /// Sums of the running epoch or log window.
 struct Means {
-  std::vector<double> tasks;
+  std::vector<double> tasks, weights;
   double loss = 0, balance = 0, grad_norm = 0;
   std::int64_t count = 0;
 
@@ -86,16 +107,23 @@ struct Means {
       balance += share * losses.balance[t];
     }
     loss += share * losses.total;
+    weights.resize(losses.weights.size());
+    for (std::size_t t = 0; t < weights.size(); ++t) weights[t] += share * losses.weights[t];
   }
   double mean(double sum) const { return count > 0 ? sum / static_cast<double>(count) : kNan; }
 };
 
 json to_json(const Means& m) {
-  return {{"tasks", m.tasks}, {"loss", m.loss}, {"balance", m.balance}, {"grad_norm", m.grad_norm}, {"count", m.count}};
+  return {{"tasks", m.tasks},     {"weights", m.weights},     {"loss", m.loss},
+          {"balance", m.balance}, {"grad_norm", m.grad_norm}, {"count", m.count}};
 }
 Means means_from_json(const json& j) {
-  return {j.at("tasks").get<std::vector<double>>(), j.at("loss").get<double>(), j.at("balance").get<double>(),
-          j.at("grad_norm").get<double>(), j.at("count").get<std::int64_t>()};
+  return {j.at("tasks").get<std::vector<double>>(),
+          j.value("weights", std::vector<double>()),
+          j.at("loss").get<double>(),
+          j.at("balance").get<double>(),
+          j.at("grad_norm").get<double>(),
+          j.at("count").get<std::int64_t>()};
 }
 
 /// Dynamic loss scale for float16 gradients: halved when they overflow, doubled after 2000 clean steps (as
@@ -144,6 +172,8 @@ class Trainer {
     if (scale_.on) scale_.value = 65536;
     if (config_.train.amp && !device_.is_cuda()) warnings_.push_back("train.amp works on CUDA only: off");
     routing_.emplace(config_);
+    weighting_ = make_weighting(config_.train.weighting, static_cast<int>(config_.tasks.size()),
+                                static_cast<std::uint64_t>(config_.train.seed));
     if (options_.resume) resume();
     write_text_file(options_.run / "config.yaml", to_yaml(config_));
     log_.emplace(options_.run, config_, step_);
@@ -212,6 +242,7 @@ class Trainer {
       epoch_ = means_from_json(p.at("epoch"));
       if (p.contains("window")) window_ = means_from_json(p.at("window"));
       routing_->load(p.at("routing"));
+      if (p.contains("weighting")) weighting_->restore(p.at("weighting"), state.where);
     } catch (const json::exception& e) {
       throw Error{{.where = state.where, .field = "progress", .wanted = "a trainer's counters", .found = e.what()}};
     }
@@ -225,7 +256,8 @@ class Trainer {
             {"scale", {scale_.value, scale_.clean}},
             {"epoch", to_json(epoch_)},
             {"window", to_json(window_)},
-            {"routing", routing_->state()}};
+            {"routing", routing_->state()},
+            {"weighting", weighting_->state()}};
   }
 
   bool last_is_stale() const {
@@ -273,9 +305,7 @@ class Trainer {
   void report_start() {
     RunInfo info;
     const ModelConfig& m = config_.model;
-    info.network = fmt::format("{} {}x{}, patch_size {}, embed_dim {}, depth {}", m.moe ? "m3vit" : "vit", m.height(),
-                               m.width(), m.patch_size, m.embed_dim, m.depth);
-    if (m.moe) info.network += fmt::format(", {} experts, top_k {}", m.moe->num_experts, m.moe->top_k);
+    info.network = describe(m);
     const ModelCost cost = model_cost(config_);
     info.params = cost.params;
     for (const TaskCost& t : cost.tasks) info.macs_per_task += t.total / static_cast<std::int64_t>(cost.tasks.size());
@@ -332,10 +362,16 @@ class Trainer {
     torch::manual_seed(Rng{static_cast<std::uint64_t>(config_.train.seed), static_cast<std::uint64_t>(step_)}.next());
     const double share = 1.0 / config_.train.accumulate;
     std::vector<StepLosses> parts;
+    std::optional<Batch> batch;
+    BatchTensors tensors;  // aliases `batch`
     for (int micro = 0; micro < config_.train.accumulate; ++micro) {
-      const std::optional<Batch> batch = loader.next();
-      parts.push_back(
-          forward_backward(*network_, config_, to_tensors(*batch, device_), share * scale_.value, scale_.on));
+      batch = loader.next();
+      tensors = to_tensors(*batch, device_);
+      parts.push_back(forward_backward(*network_, config_, tensors,
+                                       {.scale = share * scale_.value,
+                                        .amp = scale_.on,
+                                        .conflict = conflict_due() && micro == 0,
+                                        .weighting = weighting_.get()}));
       if (const int bad = parts.back().first_bad_task(); bad >= 0) diverged("loss", bad);
       if (!std::isfinite(parts.back().total)) diverged("loss", -1);
     }
@@ -345,6 +381,8 @@ class Trainer {
       const double factor = (clip > 0 && norm > clip ? clip / norm : 1.0) / scale_.value;
       if (factor != 1.0) scale_gradients(*network_, factor);
       optimizer_->step();
+      if (weighting_->needs_losses_after())
+        weighting_->stepped(weighted_losses(*network_, config_, tensors, scale_.on));
       if (ema_) ema_->update(*network_, step_);
       scale_.good();
     } else if (scale_.on && scale_.value > 1) {
@@ -359,10 +397,17 @@ class Trainer {
       m->grad_norm += norm;
       ++m->count;
     }
+    if (!parts.front().conflict.empty()) {
+      json record{{"type", "conflict"}, {"step", step_}};
+      record.update(conflict_record(parts.front().conflict, task_names(config_)));
+      log_->append(record);
+    }
     for (const StepLosses& p : parts) {
       for (std::size_t t = 0; t < p.routing.size(); ++t) routing_->add(t, p.routing[t]);
     }
   }
+
+  bool conflict_due() const { return config_.train.conflict_every > 0 && step_ % config_.train.conflict_every == 0; }
 
   [[noreturn]] void diverged(const char* what, int task) const {
     std::string text = fmt::format("training diverged: the {} is NaN or infinite at step {}", what, step_ + 1);
@@ -371,9 +416,10 @@ class Trainer {
     throw TrainingDiverged(text + ". Try a lower train.lr, train.clip_norm=1 or a longer train.warmup_epochs.");
   }
 
-  json losses(const Means& m) const {
+  json losses(const Means& m) const { return by_task(m, m.tasks); }
+  json by_task(const Means& m, const std::vector<double>& sums) const {
     json result = json::object();
-    for (std::size_t t = 0; t < m.tasks.size(); ++t) result[config_.tasks[t].name] = m.mean(m.tasks[t]);
+    for (std::size_t t = 0; t < sums.size(); ++t) result[config_.tasks[t].name] = m.mean(sums[t]);
     return result;
   }
 
@@ -399,6 +445,7 @@ class Trainer {
                   {"lr", info.lr},
                   {"loss", info.loss},
                   {"losses", losses(window_)},
+                  {"weights", by_task(window_, window_.weights)},
                   {"balance", info.balance},
                   {"grad_norm", info.grad_norm},
                   {"seconds", seconds_}});
@@ -461,6 +508,11 @@ class Trainer {
     info.result = due ? &result : nullptr;
     info.score = due ? record["score"].get<double>() : kNan;
     info.best = best;
+    Eigen::VectorXd means(static_cast<Eigen::Index>(epoch_.tasks.size()));
+    for (std::size_t t = 0; t < epoch_.tasks.size(); ++t) {
+      means[static_cast<Eigen::Index>(t)] = epoch_.mean(epoch_.tasks[t]);
+    }
+    weighting_->epoch_ended(means);
     epoch_ = Means{};
     routing_->clear();
     save();
@@ -479,6 +531,7 @@ class Trainer {
   std::unique_ptr<torch::optim::Optimizer> optimizer_;
   std::optional<Ema> ema_;
   std::optional<RoutingReport> routing_;
+  std::unique_ptr<TaskWeighting> weighting_;
   std::optional<RunLog> log_;
   LossScale scale_;
   Means epoch_, window_;  ///< since the epoch began; since the last "step" record

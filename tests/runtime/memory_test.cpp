@@ -14,7 +14,6 @@
 namespace m3vit {
 namespace {
 
-using testing::error_of;
 using testing::planes_of;
 using testing::run;
 using testing::StoredFile;

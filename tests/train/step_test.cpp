@@ -68,11 +68,26 @@ struct Fixture {
     network->train();
     batch = random_batch(config, 3, torch::kDouble);
   }
-  Gradients gradients(TaskMode mode) {
+  Gradients gradients(TaskMode mode, const StepOptions& options = {}) {
     config.train.mode = mode;
     network->zero_grad();
-    losses = forward_backward(*network, config, batch, 1.0, false);
+    losses = forward_backward(*network, config, batch, options);
     return take_gradients(*network);
+  }
+  /// Each task's gradient from a full pass of its own.
+  std::vector<Gradients> task_gradients() {
+    std::vector<Gradients> result;
+    for (std::size_t t = 0; t < config.tasks.size(); ++t) {
+      const TaskConfig& task = config.tasks[t];
+      const TaskOutput out = network->forward_task(batch.images, static_cast<int>(t));
+      const torch::Tensor& label = batch.labels[static_cast<std::size_t>(task.id())];
+      const torch::Tensor loss = task.loss_weight * task_loss(task.id(), out.raw, label, config.train.edge_weight) +
+                                 config.model.moe->balance_weight * out.balance_loss;
+      for (torch::Tensor& p : network->parameters()) p.mutable_grad() = torch::Tensor();  // not zero: not its task's
+      loss.backward();
+      result.push_back(take_gradients(*network));
+    }
+    return result;
   }
   Config config;
   std::shared_ptr<NetworkImpl> network;
@@ -179,7 +194,7 @@ TEST(Step, AccumulatedHalvesGiveTheGradientOfTheWholeBatch) {
   PixelNetwork network;
   network.to(torch::kDouble);
   const BatchTensors whole = random_batch(c, 4, torch::kDouble);
-  forward_backward(network, c, whole, 1.0, false);
+  forward_backward(network, c, whole, {});
   const torch::Tensor expected = network.parameters()[0].grad().clone();
   network.zero_grad();
   for (const int first : {0, 2}) {
@@ -187,9 +202,116 @@ TEST(Step, AccumulatedHalvesGiveTheGradientOfTheWholeBatch) {
     half.images = whole.images.slice(0, first, first + 2);
     const auto depth = static_cast<std::size_t>(TaskId::kDepth);
     half.labels[depth] = whole.labels[depth].slice(0, first, first + 2);
-    forward_backward(network, c, half, 0.5, false);
+    forward_backward(network, c, half, {.scale = 0.5});
   }
   EXPECT_TRUE(torch::allclose(network.parameters()[0].grad(), expected, 1e-12, 1e-12));
+}
+
+/// The update by hand: Σ_t w_t·g_t on what two tasks share, the plain sum elsewhere.
+Gradients combined(const std::vector<Gradients>& tasks, const std::vector<double>& weights) {
+  std::map<std::string, int> users;
+  for (const Gradients& g : tasks) {
+    for (const auto& [name, value] : g) ++users[name];
+  }
+  Gradients sum;
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    for (const auto& [name, value] : tasks[t]) {
+      const torch::Tensor part = users[name] > 1 ? value * weights[t] : value;
+      sum[name] = sum.contains(name) ? sum[name] + part : part;
+    }
+  }
+  return sum;
+}
+
+double product(const Gradients& a, const Gradients& b, const std::vector<Gradients>& all) {
+  double sum = 0;
+  for (const auto& [name, value] : a) {
+    int users = 0;
+    for (const Gradients& g : all) users += g.contains(name) ? 1 : 0;
+    if (users > 1 && b.contains(name)) sum += (value * b.at(name)).sum().item<double>();
+  }
+  return sum;
+}
+
+TEST_P(StepByGate, MeasuringConflictChangesNeitherGradientNorLosses) {
+  Fixture s(weighted_config(GetParam()));
+  const Gradients joint = s.gradients(TaskMode::kJoint);
+  const StepLosses plain = s.losses;
+  expect_equal(s.gradients(TaskMode::kJoint, {.conflict = true}), joint, 1e-10);
+  EXPECT_EQ(s.losses.tasks, plain.tasks);
+  EXPECT_NEAR(s.losses.total, plain.total, 1e-10);
+  EXPECT_FALSE(s.losses.conflict.empty());
+}
+
+TEST(Conflict, LayersHoldTheProductsOfTheTasksGradientsAndLeaveOutWhatOneTaskOwns) {
+  Config c = weighted_config(Gate::kMulti);
+  c.tasks.resize(3);
+  Fixture s(c);
+  const std::vector<Gradients> tasks = s.task_gradients();
+  s.gradients(TaskMode::kJoint, {.conflict = true});
+  const std::string layer = "backbone.blocks.1.mlp";
+  bool seen = false;
+  for (const LayerConflict& l : s.losses.conflict) {
+    EXPECT_FALSE(l.layer.starts_with("decoders.")) << l.layer;
+    if (l.layer != layer) continue;
+    seen = true;
+    for (int a = 0; a < 3; ++a) {
+      for (int b = 0; b < 3; ++b) {
+        double want = 0;
+        for (const auto& [name, value] : tasks[static_cast<std::size_t>(a)]) {
+          if (!name.starts_with(layer + ".experts")) continue;  // each task's router is its own
+          want += (value * tasks[static_cast<std::size_t>(b)].at(name)).sum().item<double>();
+        }
+        EXPECT_NEAR(l.gram(a, b), want, 1e-4 * std::max(1.0, std::abs(want)));  // summed in f32
+      }
+    }
+  }
+  EXPECT_TRUE(seen);
+}
+
+TEST(Conflict, LayerNames) {
+  EXPECT_EQ(layer_of("backbone.blocks.3.mlp.experts.htoh4.weight"), "backbone.blocks.3.mlp");
+  EXPECT_EQ(layer_of("backbone.blocks.12.norm1.weight"), "backbone.blocks.12.norm1");
+  EXPECT_EQ(layer_of("backbone.patch_embed.proj.bias"), "backbone.patch_embed.proj");
+  EXPECT_EQ(layer_of("alone"), "alone");
+}
+
+TEST(Weighted, SurgeryMovesSharedWeightsByTheMethodsCombinationAndOwnWeightsByTheirTask) {
+  Config c = weighted_config(Gate::kMulti);
+  c.tasks.resize(2);
+  c.train.weighting.method = Weighting::kPcgrad;
+  Fixture s(c);
+  const std::vector<Gradients> tasks = s.task_gradients();
+  // Yu et al. 2020, by hand for two tasks.
+  const double aa = product(tasks[0], tasks[0], tasks), bb = product(tasks[1], tasks[1], tasks),
+               ab = product(tasks[0], tasks[1], tasks);
+  const double cut = std::min(ab, 0.0);
+  const auto weighting = make_weighting(c.train.weighting, 2, 1);
+  const Gradients got = s.gradients(TaskMode::kJoint, {.weighting = weighting.get()});
+  expect_equal(got, combined(tasks, {1 - cut / aa, 1 - cut / bb}), 1e-4);
+}
+
+TEST(Weighted, LossMethodsWeighHeadsToo) {
+  Config c = weighted_config(Gate::kMulti);
+  c.tasks.resize(2);
+  c.train.weighting.method = Weighting::kFamo;
+  Fixture s(c);
+  const auto weighting = make_weighting(c.train.weighting, 2, 1);
+  const std::vector<Gradients> tasks = s.task_gradients();
+  const Gradients got = s.gradients(TaskMode::kJoint, {.weighting = weighting.get()});
+  ASSERT_EQ(s.losses.weights.size(), 2U);
+  EXPECT_NE(s.losses.weights[0], s.losses.weights[1]);
+  Gradients want;
+  for (std::size_t t = 0; t < 2; ++t) {
+    for (const auto& [name, value] : tasks[t]) {
+      const torch::Tensor part = value * s.losses.weights[t];
+      want[name] = want.contains(name) ? want[name] + part : part;
+    }
+  }
+  expect_equal(got, want, 1e-9);
+  // The same when every task is differentiated for itself.
+  const auto again = make_weighting(c.train.weighting, 2, 1);
+  expect_equal(s.gradients(TaskMode::kJoint, {.conflict = true, .weighting = again.get()}), want, 1e-9);
 }
 
 }  // namespace

@@ -179,6 +179,34 @@ TEST_F(TrainRun, AnInterruptSavesAndResumesBitForBitAlsoInsideTheEvaluation) {
   }
 }
 
+class TrainWeighting : public TrainRun, public testing::WithParamInterface<Weighting> {};
+
+TEST_P(TrainWeighting, ResumesBitForBitAndLogsItsWeights) {
+  Config c = tiny_config({"semseg", "depth", "edge"});
+  c.train.weighting.method = GetParam();
+  c.train.conflict_every = 2;
+  c.train.epochs = 4;
+  c.train.eval_every = 0;
+  go(c, options("whole"));
+  TrainOptions part = options("part");
+  part.max_steps = 7;  // inside the third epoch: past what DWA waits for
+  EXPECT_EQ(go(c, part).end, TrainEnd::kMaxSteps);
+  part.max_steps = 0;
+  part.resume = true;
+  go(c, part);
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "part" / "last.safetensors");
+  const std::vector<json> steps = records(folder_ / "whole", "step"), again = records(folder_ / "part", "step");
+  ASSERT_EQ(steps.size(), 12U);
+  for (std::size_t i = 0; i < steps.size(); ++i) EXPECT_EQ(steps[i].at("weights"), again.at(i).at("weights"));
+  EXPECT_EQ(records(folder_ / "whole", "conflict").size(), 6U);
+  EXPECT_EQ(bytes_of(folder_ / "whole" / "conflict.json"), bytes_of(folder_ / "part" / "conflict.json"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, TrainWeighting,
+                         testing::Values(Weighting::kUncertainty, Weighting::kDwa, Weighting::kGradnorm,
+                                         Weighting::kMgda, Weighting::kPcgrad, Weighting::kCagrad, Weighting::kFamo,
+                                         Weighting::kNashMtl, Weighting::kAlignedMtl));
+
 TEST_F(TrainRun, OneByOneTrainsToTheSameWeightsAsJointToRounding) {
   Config config = tiny_config();
   config.train.optimizer = Optimizer::kSgd;  // AdamW's first steps amplify rounding
