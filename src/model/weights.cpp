@@ -83,8 +83,7 @@ void copy_tensors(NetworkImpl& network, const SafetensorsFile& file) {
   if (!problems.empty()) throw_differences(file, "exactly those of its config", problems);
   const torch::NoGradGuard no_grad;
   for (const auto& [name, target] : targets) {
-    torch::Tensor destination = target;
-    destination.copy_(tensor_of(file, name));
+    target.copy_(tensor_of(file, name));
   }
 }
 
@@ -171,8 +170,7 @@ StartReport start_from(NetworkImpl& network, const Config& config, const std::fi
   if (!problems.empty()) throw_differences(file, "a backbone like the configuration's", problems);
   const torch::NoGradGuard no_grad;
   for (const auto& [name, value] : values) {
-    torch::Tensor destination = targets.at(name);
-    destination.copy_(value);
+    targets.at(name).copy_(value);
   }
   report.loaded = static_cast<int>(values.size());
   return report;

@@ -112,9 +112,9 @@ TEST_F(WithModel, ExportKeepsLayersThatLoseTooMuchInBf16) {
 }
 
 TEST_F(WithModel, ExportLeavesOutExpertsThatNoKeptTaskChose) {
-  const auto stats = [](std::vector<double> depth) {
+  const auto stats = [](const std::vector<double>& depth) {
     json block{{"block", 1}};
-    block["tasks"]["depth"]["load"] = std::move(depth);
+    block["tasks"]["depth"]["load"] = depth;
     block["tasks"]["sal"]["load"] = {0.25, 0.25, 0.25, 0.25};
     return json{{"epoch", 1}, {"blocks", {block}}}.dump();
   };
