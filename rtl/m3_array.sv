@@ -33,6 +33,7 @@ module m3_array #(
   input  logic [15:0]         gate_i,
   output logic                raw_valid_o,
   output logic [32*W-1:0]     raw_o,
+  output logic                post_soon_o,    // one cycle before post_valid_o
   output logic                post_valid_o,
   output logic [8*W-1:0]      q_o,
   output logic [16*W-1:0]     z_o
@@ -54,6 +55,7 @@ module m3_array #(
     p_raddr_q2 <= p_raddr_q;
   end
   assign raw_valid_o  = last_q[LatRaw-1] | last_q[LatRaw];
+  assign post_soon_o  = last_q[LatPost-2] | last_q[LatPost-1];
   assign post_valid_o = last_q[LatPost-1] | last_q[LatPost];
 
   for (genvar n = 0; n < W; n++) begin : g_lane
