@@ -10,6 +10,7 @@ module m3_gemm #(
   parameter int unsigned Entries = 8192,
   parameter int unsigned Experts = 1024,
   parameter int unsigned K = 8,
+  parameter int unsigned HeadWords = 8,   // words of an attention head, at most
   localparam int unsigned WAddrW = $clog2(WeightWords),
   localparam int unsigned PAddrW = $clog2(ParamWords),
   localparam int unsigned EntryW = $clog2(Entries),
@@ -31,6 +32,7 @@ module m3_gemm #(
   input  logic [PAddrW-1:0]   ld_p_addr_i,
   input  logic [4:0]          ld_part_i,
   input  logic [511:0]        ld_data_i,
+  output logic                ld_hold_o,
   input  logic                ld_t_valid_i,
   input  logic                ld_g_valid_i,
   input  logic [8:0]          ld_t_addr_i,
@@ -89,7 +91,7 @@ module m3_gemm #(
   logic [511:0] op_q;
   logic [7:0]   opcode;
   logic         is_route, is_experts;
-  logic [31:0]  d3, d4, d5, d6, d7, d8, d9, d12, d13;
+  logic [31:0]  d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13;
   assign opcode     = op_q[7:0];
   assign is_route   = opcode == m3_pkg::OpRoute;
   assign is_experts = opcode == m3_pkg::OpExperts;
@@ -100,6 +102,8 @@ module m3_gemm #(
   assign d7  = op_q[32*7 +: 32];
   assign d8  = op_q[32*8 +: 32];
   assign d9  = op_q[32*9 +: 32];
+  assign d10 = op_q[32*10 +: 32];
+  assign d11 = op_q[32*11 +: 32];
   assign d12 = op_q[32*12 +: 32];
   assign d13 = op_q[32*13 +: 32];
 
@@ -217,10 +221,15 @@ module m3_gemm #(
   logic [15:0]       gate;
   logic [8*W-1:0]    q;
 
+  logic                     kv_valid, kv_value, kv_flush;
+  logic [WAddrW-1:0]        kv_addr;
+  logic [$clog2(W)-1:0]     kv_index;
+  logic [$clog2(HeadWords)-1:0] kv_slot;
+
   assign pass_start = (state_q == Start) || (state_q == StartItem);
   m3_pass #(
     .W(W), .WeightWords(WeightWords), .ParamWords(ParamWords), .RowWords(RowWords),
-    .ActAddrW(ActAddrW), .ResAddrW(ResAddrW)
+    .ActAddrW(ActAddrW), .ResAddrW(ResAddrW), .HeadWords(HeadWords)
   ) u_pass (
     .clk_i, .rst_ni,
     .start_i(pass_start), .busy_o(pass_busy), .done_o(pass_done),
@@ -228,6 +237,11 @@ module m3_gemm #(
     .src_i(src), .src_stride_i(src_stride), .src_by_token_i(src_by_token),
     .dst_kind_i(dst_kind), .dst_i(dst), .dst_stride_i(dst_stride), .dst_by_token_i(dst_by_token),
     .chase_i, .chase_rows_i, .rows_done_o,
+    .kv_i(op_q[15] & (opcode == m3_pkg::OpGemm)), .k_block_i(d9[7:0]), .v_block_i(d9[15:8]),
+    .key_base_i(WAddrW'(d10[15:0])), .value_base_i(WAddrW'(d10[31:16])), .key_words_i(d11[7:0]),
+    .head_words_i(d11[23:16]), .token_i(d8[31:16]),
+    .kv_valid_o(kv_valid), .kv_value_o(kv_value), .kv_addr_o(kv_addr), .kv_index_o(kv_index),
+    .kv_slot_o(kv_slot), .kv_flush_o(kv_flush),
     .tok_valid_i(tok_valid), .tok_ready_o(tok_ready), .tok_i(tok), .tok_gate_i(tok_gate),
     .router_room_i(router_room), .router_pair_o(router_pair),
     .a_req_o, .a_addr_o, .a_data_i, .a_we_o, .a_waddr_o, .a_wdata_o,
@@ -237,9 +251,13 @@ module m3_gemm #(
     .step_two_rows_o(step_two_o), .fill_o,
     .beat_soon_i(beat_soon), .q_i(q), .z_i(z)
   );
-  m3_array #(.W(W), .WeightWords(WeightWords), .ParamWords(ParamWords)) u_array (
+  m3_array #(
+    .W(W), .WeightWords(WeightWords), .ParamWords(ParamWords), .HeadWords(HeadWords)
+  ) u_array (
     .clk_i, .rst_ni,
     .ld_w_valid_i, .ld_p_valid_i, .ld_w_addr_i, .ld_p_addr_i, .ld_part_i, .ld_data_i,
+    .kv_valid_i(kv_valid), .kv_value_i(kv_value), .kv_addr_i(kv_addr), .kv_index_i(kv_index),
+    .kv_slot_i(kv_slot), .kv_flush_i(kv_flush), .ld_hold_o,
     .ld_t_valid_i, .ld_t_addr_i, .ld_t_data_i(ld_t_data_i[7:0]),
     .w_raddr_i(w_raddr), .valid_i(step_valid), .first_i(step_first), .last_i(step_last),
     .act_i(step_act), .p_raddr_i(step_p_addr), .own_par_i(1'b1), .par_i('0),

@@ -30,6 +30,7 @@ module m3_load #(
   output logic               r_ready_o,
   input  logic [511:0]       r_data_i,
   // lanes
+  input  logic               hold_i,      // no weight beat in the next cycle
   output logic               w_valid_o,
   output logic               p_valid_o,
   output logic [WAddrW-1:0]  w_addr_o,
@@ -255,7 +256,7 @@ module m3_load #(
   assign copy_end  = cut_go & (at_next == copy_words);
   assign cut_end   = cut_go & ((cut_left_q == 7'd1) | copy_end);
   assign desc_end  = tile_end | copy_end;
-  assign r_ready_o = desc_valid & (to_lanes | (~cut_valid_q | (cut_end & ~copy_end)));
+  assign r_ready_o = desc_valid & (to_lanes ? ~hold_i : (~cut_valid_q | (cut_end & ~copy_end)));
 
   assign weight_beat_o = beat & (kind == ToTile);
   assign expert_beat_o = beat & (kind == ToExpert);

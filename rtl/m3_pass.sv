@@ -11,6 +11,7 @@ module m3_pass #(
   parameter int unsigned RowWords = 256,
   parameter int unsigned ActAddrW = 15,
   parameter int unsigned ResAddrW = 14,
+  parameter int unsigned HeadWords = 8,
   localparam int unsigned WAddrW = $clog2(WeightWords),
   localparam int unsigned PAddrW = $clog2(ParamWords),
   localparam int unsigned RowW = $clog2(RowWords)
@@ -36,6 +37,21 @@ module m3_pass #(
   input  logic                 chase_i,      // row r waits for chase_rows_i > r
   input  logic [15:0]          chase_rows_i,
   output logic [15:0]          rows_done_o,
+  // keys and values: blocks from k_block on are keys, from v_block on values (docs/accelerator.md §4)
+  input  logic                 kv_i,
+  input  logic [7:0]           k_block_i,
+  input  logic [7:0]           v_block_i,
+  input  logic [WAddrW-1:0]    key_base_i,
+  input  logic [WAddrW-1:0]    value_base_i,
+  input  logic [7:0]           key_words_i,   // KB
+  input  logic [7:0]           head_words_i,  // HW
+  input  logic [15:0]          token_i,       // of row 0
+  output logic                 kv_valid_o,    // with the beat
+  output logic                 kv_value_o,
+  output logic [WAddrW-1:0]    kv_addr_o,
+  output logic [$clog2(W)-1:0] kv_index_o,
+  output logic [$clog2(HeadWords)-1:0] kv_slot_o,
+  output logic                 kv_flush_o,
   // tokens, one a row, for passes by token
   input  logic                 tok_valid_i,
   output logic                 tok_ready_o,
@@ -275,7 +291,7 @@ module m3_pass #(
         out_half_q <= ~out_half_q;
         if (out_half_q) out_block_q <= out_last ? '0 : out_block_q + 16'd1;
       end
-      we_q   <= out_real && (dst_kind_i == m3_pkg::DstAct);
+      we_q   <= out_real && (dst_kind_i == m3_pkg::DstAct) && !(kv_i && is_key_or_value);
       x_we_o <= add_q | set_q;
       // the last word is written two cycles after `beat_soon`
       tail_q <= {tail_q[0], pair_out && (pairs_left_q == 16'd1)};
@@ -291,6 +307,31 @@ module m3_pass #(
       end
     end
   end
+  // ---- keys and values go into the lanes
+  localparam int unsigned LaneW = $clog2(W);
+  logic        is_key_or_value, is_value;
+  logic [15:0] pair_token_q, token;
+  logic [7:0]  head_word, group;
+  assign is_key_or_value = out_block_q[7:0] >= k_block_i;
+  assign is_value        = out_block_q[7:0] >= v_block_i;
+  assign token           = pair_token_q + 16'(out_half_q);
+  assign group           = 8'(token >> LaneW);
+  assign head_word       = out_block_q[7:0] - (is_value ? v_block_i : k_block_i);
+  always_ff @(posedge clk_i) begin
+    if (start_i) pair_token_q <= token_i;
+    else if (pair_out) pair_token_q <= pair_token_q + 16'd2;
+    kv_value_o <= is_value;
+    kv_addr_o  <= is_value ? value_base_i + WAddrW'(head_word * key_words_i) + WAddrW'(group)
+                           : key_base_i + WAddrW'(group * head_words_i) + WAddrW'(head_word);
+    kv_index_o <= token[LaneW-1:0];
+    kv_slot_o  <= head_word[$clog2(HeadWords)-1:0];
+    kv_flush_o <= (token[LaneW-1:0] == '1) || (token == token_i + rows_i - 16'd1);
+  end
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) kv_valid_o <= 1'b0;
+    else kv_valid_o <= out_real & kv_i & is_key_or_value;
+  end
+
   logic pair_out_q, pair_out_q2;
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

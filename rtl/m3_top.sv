@@ -125,7 +125,7 @@ module m3_top #(
   );
 
   // ---- LOAD
-  logic               ld_w_valid, ld_p_valid, ld_t_valid, ld_g_valid;
+  logic               ld_hold, ld_w_valid, ld_p_valid, ld_t_valid, ld_g_valid;
   logic [WAddrW-1:0]  ld_w_addr, item_w_base;
   logic [PAddrW-1:0]  ld_p_addr, item_p_base;
   logic [4:0]         ld_part;
@@ -151,7 +151,7 @@ module m3_top #(
     .op_valid_i(op_valid[0]), .op_ready_o(op_ready[0]), .op_i(op[511:0]), .done_o(done[0]),
     .rq_valid_o(l_rq_valid), .rq_ready_i(l_rq_ready), .rq_addr_o(l_rq_addr), .rq_len_o(l_rq_len),
     .r_valid_i(m_rvalid_i & m_rid_i), .r_ready_o(l_r_ready), .r_data_i(m_rdata_i),
-    .w_valid_o(ld_w_valid), .p_valid_o(ld_p_valid), .w_addr_o(ld_w_addr), .p_addr_o(ld_p_addr),
+    .hold_i(ld_hold), .w_valid_o(ld_w_valid), .p_valid_o(ld_p_valid), .w_addr_o(ld_w_addr), .p_addr_o(ld_p_addr),
     .part_o(ld_part), .data_o(ld_data), .t_valid_o(ld_t_valid), .g_valid_o(ld_g_valid),
     .t_addr_o(ld_t_addr), .t_data_o(ld_t_data),
     .a_valid_o(a_w_valid[1]), .a_ready_i(a_w_ready[1]), .a_addr_o(a_w_addr[ActAddrW +: ActAddrW]),
@@ -184,7 +184,7 @@ module m3_top #(
     .rows_done_o(unused_gemm_rows), .chase_i(gemm_chases), .chase_rows_i('0),
     .ld_w_valid_i(ld_w_valid), .ld_p_valid_i(ld_p_valid), .ld_w_addr_i(ld_w_addr),
     .ld_p_addr_i(ld_p_addr), .ld_part_i(ld_part), .ld_data_i(ld_data), .ld_t_valid_i(ld_t_valid),
-    .ld_g_valid_i(ld_g_valid), .ld_t_addr_i(ld_t_addr), .ld_t_data_i(ld_t_data),
+    .ld_g_valid_i(ld_g_valid), .ld_hold_o(ld_hold), .ld_t_addr_i(ld_t_addr), .ld_t_data_i(ld_t_data),
     .entries_o(entries), .nonempty_o(nonempty), .find_start_i(find_start), .find_from_i(find_from),
     .find_valid_o(find_valid), .find_expert_o(find_expert), .find_head_o(find_head),
     .find_rows_o(find_rows), .entry_i(entry), .entry_expert_o(entry_expert),
