@@ -20,8 +20,8 @@ step "Making $frames rooms that no model has seen"
 "$m3vit" data show "$out/rooms" --split test --frames $frames --out "$out/rooms.png" --tiles "$out/truth"
 
 step "Training a micro model from scratch, about two minutes"
-# On a busy machine SIGTERM ends it after four minutes: training then saves and leaves cleanly, and timeout says 124.
-timeout --foreground 240 "$m3vit" train configs/rooms/demo.yaml --out "$out/live/run" || [ $? -eq 124 ]
+# On a busy machine SIGTERM ends it after three minutes: training then saves and leaves cleanly, and timeout says 124.
+timeout --foreground 180 "$m3vit" train configs/rooms/demo.yaml --out "$out/live/run" || [ $? -eq 124 ]
 
 models=(live)
 if [ -f $shipped ]; then
