@@ -1,5 +1,6 @@
-/// GEMM engine: turns its ops into passes of the array. GEMM is one pass; ROUTE is one whose sums go
-/// to the router; EXPERTS takes work items from the LOAD engine until the one that says `end`.
+/// GEMM engine: turns its ops into passes of the array. GEMM is one pass; ATTEND has a unit of its
+/// own that drives the array; ROUTE is a pass whose sums go to the router; EXPERTS takes work items
+/// from the LOAD engine until the one that says `end`.
 module m3_gemm #(
   parameter int unsigned W = 32,
   parameter int unsigned WeightWords = 512,
@@ -10,6 +11,7 @@ module m3_gemm #(
   parameter int unsigned Entries = 8192,
   parameter int unsigned Experts = 1024,
   parameter int unsigned K = 8,
+  parameter int unsigned KeyWords = 64,   // words of a row of scores, at most
   parameter int unsigned HeadWords = 8,   // words of an attention head, at most
   localparam int unsigned WAddrW = $clog2(WeightWords),
   localparam int unsigned PAddrW = $clog2(ParamWords),
@@ -90,10 +92,11 @@ module m3_gemm #(
 
   logic [511:0] op_q;
   logic [7:0]   opcode;
-  logic         is_route, is_experts;
+  logic         is_route, is_experts, is_attend;
   logic [31:0]  d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13;
   assign opcode     = op_q[7:0];
   assign is_route   = opcode == m3_pkg::OpRoute;
+  assign is_attend  = opcode == m3_pkg::OpAttend;
   assign is_experts = opcode == m3_pkg::OpExperts;
   assign d3  = op_q[32*3 +: 32];
   assign d4  = op_q[32*4 +: 32];
@@ -232,10 +235,12 @@ module m3_gemm #(
     .ActAddrW(ActAddrW), .ResAddrW(ResAddrW), .HeadWords(HeadWords)
   ) u_pass (
     .clk_i, .rst_ni,
-    .start_i(pass_start), .busy_o(pass_busy), .done_o(pass_done),
+    .start_i(pass_start & ~is_attend), .busy_o(pass_busy), .done_o(pass_done),
     .rows_i(rows), .words_i(words), .blocks_i(blocks), .w_base_i(w_base), .p_base_i(p_base),
     .src_i(src), .src_stride_i(src_stride), .src_by_token_i(src_by_token),
     .dst_kind_i(dst_kind), .dst_i(dst), .dst_stride_i(dst_stride), .dst_by_token_i(dst_by_token),
+    .conv_i(op_q[8] & (opcode == m3_pkg::OpGemm)), .width_i(d12[15:0]), .height_i(d12[31:16]),
+    .src_first_i(d13[15:0]), .first_i(d13[31:16]),
     .chase_i, .chase_rows_i, .rows_done_o,
     .kv_i(op_q[15] & (opcode == m3_pkg::OpGemm)), .k_block_i(d9[7:0]), .v_block_i(d9[15:8]),
     .key_base_i(WAddrW'(d10[15:0])), .value_base_i(WAddrW'(d10[31:16])), .key_words_i(d11[7:0]),
@@ -244,12 +249,13 @@ module m3_gemm #(
     .kv_slot_o(kv_slot), .kv_flush_o(kv_flush),
     .tok_valid_i(tok_valid), .tok_ready_o(tok_ready), .tok_i(tok), .tok_gate_i(tok_gate),
     .router_room_i(router_room), .router_pair_o(router_pair),
-    .a_req_o, .a_addr_o, .a_data_i, .a_we_o, .a_waddr_o, .a_wdata_o,
+    .a_req_o(pass_a_req), .a_addr_o(pass_a_addr), .a_data_i, .a_we_o(pass_a_we),
+    .a_waddr_o(pass_a_waddr), .a_wdata_o(pass_a_wdata),
     .x_req_o, .x_addr_o, .x_data_i, .x_we_o, .x_waddr_o, .x_wdata_o, .x_clamped_o(clamped_o),
-    .w_raddr_o(w_raddr), .step_valid_o(step_valid), .step_first_o(step_first),
-    .step_last_o(step_last), .step_act_o(step_act), .step_p_addr_o(step_p_addr), .gate_o(gate),
-    .step_two_rows_o(step_two_o), .fill_o,
-    .beat_soon_i(beat_soon), .q_i(q), .z_i(z)
+    .w_raddr_o(pass_w_raddr), .step_valid_o(pass_valid), .step_first_o(pass_first),
+    .step_last_o(pass_last), .step_act_o(pass_act), .step_p_addr_o(step_p_addr), .gate_o(pass_gate),
+    .step_two_rows_o(pass_two), .fill_o(pass_fill),
+    .beat_soon_i(beat_soon & ~is_attend), .q_i(q), .z_i(z)
   );
   m3_array #(
     .W(W), .WeightWords(WeightWords), .ParamWords(ParamWords), .HeadWords(HeadWords)
@@ -260,12 +266,50 @@ module m3_gemm #(
     .kv_slot_i(kv_slot), .kv_flush_i(kv_flush), .ld_hold_o,
     .ld_t_valid_i, .ld_t_addr_i, .ld_t_data_i(ld_t_data_i[7:0]),
     .w_raddr_i(w_raddr), .valid_i(step_valid), .first_i(step_first), .last_i(step_last),
-    .act_i(step_act), .p_raddr_i(step_p_addr), .own_par_i(1'b1), .par_i('0),
-    .act_sel_i(act), .table_sel_i(table_sel), .gate_i(gate),
+    .act_i(step_act), .p_raddr_i(step_p_addr), .own_par_i(~is_attend), .par_i(att_par),
+    .act_sel_i(is_attend ? m3_pkg::ActNone : act), .table_sel_i(table_sel), .gate_i(gate),
     .raw_valid_o(raw_valid), .raw_o(raw), .post_soon_o(beat_soon),
     .post_valid_o(unused_post_valid), .q_o(q), .z_o(z)
   );
   assign step_o = step_valid;
+
+  // ---- attention drives array and activation memory in the pass's place
+  logic                pass_valid, pass_first, pass_last, pass_two, pass_fill, pass_a_req, pass_a_we;
+  logic                att_valid, att_first, att_last, att_two, att_fill, att_a_req, att_a_we, att_done;
+  logic [WAddrW-1:0]   pass_w_raddr, att_w_raddr;
+  logic [ActAddrW-1:0] pass_a_addr, pass_a_waddr, att_a_addr, att_a_waddr;
+  logic [8*W-1:0]      pass_a_wdata, att_a_wdata;
+  logic [16*W-1:0]     pass_act, att_act;
+  logic [15:0]         pass_gate;
+  logic [53:0]         att_par;
+  m3_attend #(
+    .W(W), .WAddrW(WAddrW), .ActAddrW(ActAddrW), .KeyWords(KeyWords), .HeadWords(HeadWords)
+  ) u_attend (
+    .clk_i, .rst_ni,
+    .start_i((state_q == Start) & is_attend), .done_o(att_done),
+    .rows_i(d3[15:0]), .keys_i(d3[31:16]), .hw_i(d4[15:0]), .kb_i(d4[31:16]),
+    .src_i(ActAddrW'(d6)), .src_stride_i(d5[31:16]), .dst_i(ActAddrW'(d7)), .dst_stride_i(d8[15:0]),
+    .key_i(WAddrW'(d10[15:0])), .value_i(WAddrW'(d10[31:16])), .mul_i(d12[15:0]),
+    .shift_i(d12[21:16]), .gain_i(d13[14:0]), .shift_out_i(d13[21:16]),
+    .a_req_o(att_a_req), .a_addr_o(att_a_addr), .a_data_i, .a_we_o(att_a_we),
+    .a_waddr_o(att_a_waddr), .a_wdata_o(att_a_wdata),
+    .w_raddr_o(att_w_raddr), .step_valid_o(att_valid), .step_first_o(att_first),
+    .step_last_o(att_last), .step_act_o(att_act), .step_two_rows_o(att_two), .fill_o(att_fill),
+    .par_o(att_par), .beat_soon_i(beat_soon & is_attend), .q_i(q), .z_i(z)
+  );
+  assign w_raddr    = is_attend ? att_w_raddr : pass_w_raddr;
+  assign step_valid = is_attend ? att_valid : pass_valid;
+  assign step_first = is_attend ? att_first : pass_first;
+  assign step_last  = is_attend ? att_last : pass_last;
+  assign step_act   = is_attend ? att_act : pass_act;
+  assign step_two_o = is_attend ? att_two : pass_two;
+  assign fill_o     = is_attend ? att_fill : pass_fill;
+  assign gate       = is_attend ? 16'd32768 : pass_gate;
+  assign a_req_o    = is_attend ? att_a_req : pass_a_req;
+  assign a_addr_o   = is_attend ? att_a_addr : pass_a_addr;
+  assign a_we_o     = is_attend ? att_a_we : pass_a_we;
+  assign a_waddr_o  = is_attend ? att_a_waddr : pass_a_waddr;
+  assign a_wdata_o  = is_attend ? att_a_wdata : pass_a_wdata;
 
   // ---- sequence
   assign op_ready_o    = state_q == Idle;
@@ -284,7 +328,7 @@ module m3_gemm #(
         Idle: if (op_valid_i) state_q <= (op_i[7:0] == m3_pkg::OpExperts) ? NextItem : Start;
         Start: state_q <= Run;
         Run: begin
-          if (is_route ? ~router_busy & ~pass_busy : pass_done) state_q <= Finish;
+          if (is_route ? ~router_busy & ~pass_busy : is_attend ? att_done : pass_done) state_q <= Finish;
         end
         NextItem: if (item_valid_i) state_q <= item_end_i ? Finish : StartItem;
         StartItem: state_q <= RunItem;

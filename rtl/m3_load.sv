@@ -41,6 +41,8 @@ module m3_load #(
   output logic               g_valid_o,   // gate table
   output logic [8:0]         t_addr_o,
   output logic [15:0]        t_data_o,
+  output logic               n_valid_o,   // norm parameters
+  output logic [15:0]        n_addr_o,    // in beats
   // memories
   output logic               a_valid_o,
   input  logic               a_ready_i,
@@ -89,7 +91,7 @@ module m3_load #(
   localparam int unsigned PiecesA = 64 / W;      // words of amem in a beat
   localparam int unsigned PiecesX = 32 / W;      // words of xmem in a beat
 
-  typedef enum logic [2:0] { ToTile, ToAct, ToRes, ToTable0, ToTable1, ToGate, ToExpert } kind_e;
+  typedef enum logic [2:0] { ToTile, ToAct, ToRes, ToTable0, ToTable1, ToGate, ToNorm, ToExpert } kind_e;
 
   // ---- the op
   logic [511:0] op_q;
@@ -146,8 +148,16 @@ module m3_load #(
   );
   assign item_valid_o  = fifo_valid & (~fifo_load | landed_q != '0);
   assign fifo_pop      = item_valid_o & item_ready_i;
-  assign item_w_base_o = WAddrW'(d8[15:0] + 16'(item_slot_o) * d8[31:16]);
-  assign item_p_base_o = PAddrW'(d9[15:0] + 16'(item_slot_o) * d9[31:16]);
+  // items outlive their op: the next LOAD op may run while the array still works on them
+  logic [31:0] slots_w_q, slots_p_q;
+  always_ff @(posedge clk_i) begin
+    if (walk_start_q) begin
+      slots_w_q <= d8;
+      slots_p_q <= d9;
+    end
+  end
+  assign item_w_base_o = WAddrW'(slots_w_q[15:0] + 16'(item_slot_o) * slots_w_q[31:16]);
+  assign item_p_base_o = PAddrW'(slots_p_q[15:0] + 16'(item_slot_o) * slots_p_q[31:16]);
 
   // ---- transfers: a request and, in a queue, what its beats are
   localparam int unsigned TransferW = 3 + 16 + 16 + 16 + 16;
@@ -163,6 +173,7 @@ module m3_load #(
       3'd0:    copy_beats = (24'(d5) + 24'(PiecesA - 1)) / 24'(PiecesA);
       3'd1:    copy_beats = (24'(d5) + 24'(PiecesX - 1)) / 24'(PiecesX);
       3'd4:    copy_beats = 24'd8;
+      3'd5:    copy_beats = 24'(d5) * 24'(PartsP);
       default: copy_beats = 24'd4;
     endcase
     tr_kind   = ToExpert;
@@ -211,15 +222,17 @@ module m3_load #(
   );
 
   // ---- beats into the lanes
-  logic        to_lanes, beat, params_q, in_params, part_end, tile_end;
+  logic        to_lanes, to_norm, norm_end, beat, params_q, in_params, part_end, tile_end;
   logic [4:0]  part_q;
   logic [15:0] at_q, at_next;   // word or block within the tile; words done of a copy
 
+  assign to_norm   = kind == ToNorm;
   assign to_lanes  = (kind == ToTile) || (kind == ToExpert);
   assign beat      = r_valid_i & r_ready_o;
   assign in_params = ~params_q;
   assign part_end  = part_q == (in_params ? 5'(PartsP - 1) : 5'(PartsW - 1));
   assign at_next   = at_q + 16'd1;
+  assign norm_end  = to_norm & beat & (at_next == words * 16'(PartsP));
   assign tile_end  = to_lanes & beat & part_end & ~in_params & (at_next == words);
 
   // ---- beats cut into words
@@ -255,8 +268,8 @@ module m3_load #(
   assign cut_go    = cut_valid_q & ((kind == ToAct) ? a_ready_i : (kind != ToRes) | x_ready_i);
   assign copy_end  = cut_go & (at_next == copy_words);
   assign cut_end   = cut_go & ((cut_left_q == 7'd1) | copy_end);
-  assign desc_end  = tile_end | copy_end;
-  assign r_ready_o = desc_valid & (to_lanes ? ~hold_i : (~cut_valid_q | (cut_end & ~copy_end)));
+  assign desc_end  = tile_end | norm_end | copy_end;
+  assign r_ready_o = desc_valid & (to_lanes ? ~hold_i : to_norm | (~cut_valid_q | (cut_end & ~copy_end)));
 
   assign weight_beat_o = beat & (kind == ToTile);
   assign expert_beat_o = beat & (kind == ToExpert);
@@ -270,12 +283,14 @@ module m3_load #(
       params_q     <= 1'b0;
       w_valid_o    <= 1'b0;
       p_valid_o    <= 1'b0;
+      n_valid_o    <= 1'b0;
       cut_valid_q  <= 1'b0;
       landed_q     <= '0;
       expert_end_q <= 1'b0;
     end else begin
       w_valid_o    <= to_lanes & beat & ~in_params;
       p_valid_o    <= to_lanes & beat & in_params;
+      n_valid_o    <= beat & to_norm;
       expert_end_q <= tile_end & (kind == ToExpert);
       landed_q     <= landed_q + 4'(expert_end_q) - {3'd0, fifo_pop & fifo_load};
       if (to_lanes) begin
@@ -293,6 +308,8 @@ module m3_load #(
             end
           end
         end
+      end else if (to_norm) begin
+        if (beat) at_q <= norm_end ? '0 : at_next;
       end else begin
         if (cut_go) at_q <= copy_end ? '0 : at_next;
         if (beat) cut_valid_q <= 1'b1;
@@ -304,8 +321,9 @@ module m3_load #(
     if (beat) data_o <= r_data_i;
     w_addr_o <= WAddrW'(dst + at_q);
     p_addr_o <= PAddrW'(p_dst + at_q);
+    n_addr_o <= dst * 16'(PartsP) + at_q;
     part_o   <= part_q;
-    if (beat && !to_lanes) begin
+    if (beat && !to_lanes && !to_norm) begin
       cut_q      <= r_data_i;
       cut_left_q <= pieces;
     end else if (cut_go) begin

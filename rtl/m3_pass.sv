@@ -34,6 +34,12 @@ module m3_pass #(
   input  logic [15:0]          dst_i,
   input  logic [15:0]          dst_stride_i,
   input  logic                 dst_by_token_i,
+  // a convolution: row r is the nine pixels around pixel r of the map
+  input  logic                 conv_i,
+  input  logic [15:0]          width_i,
+  input  logic [15:0]          height_i,
+  input  logic [15:0]          src_first_i,  // map line that src_i begins with
+  input  logic [15:0]          first_i,      // map line of row 0
   input  logic                 chase_i,      // row r waits for chase_rows_i > r
   input  logic [15:0]          chase_rows_i,
   output logic [15:0]          rows_done_o,
@@ -137,7 +143,9 @@ module m3_pass #(
   logic              slot_q, half_q;            // being filled: slot, row of the pair
   logic [RowW-1:0]   word_q;
   logic [1:0]        full_q;
-  logic              fetch, fetch_last;
+  logic              fetch, fetch_last, conv_ready, conv_zero, fill_zero_q;
+  logic [ActAddrW-1:0] conv_addr;
+  logic [8*W-1:0]    fill_data;
   logic              fill_q, fill_real_q, fill_end_q, fill_slot_q, fill_half_q;
   logic [RowW-1:0]   fill_word_q;
   logic              issue_end, issue_slot_q;
@@ -147,11 +155,17 @@ module m3_pass #(
   logic              info_ready, info_pop, unused_info_valid;
   logic [3:0]        unused_count;
 
-  assign fetch      = row_valid_q && !full_q[slot_q] && info_ready;
+  m3_gather #(.AddrW(ActAddrW)) u_gather (
+    .clk_i, .rst_ni,
+    .start_i(start_i & conv_i), .src_i, .stride_i(src_stride_i), .width_i, .height_i,
+    .src_first_i, .first_i, .ready_o(conv_ready), .next_i(fetch & row_real_q & conv_i),
+    .addr_o(conv_addr), .zero_o(conv_zero)
+  );
+  assign fetch      = row_valid_q && !full_q[slot_q] && info_ready && (!conv_i || conv_ready);
   assign fetch_last = word_q == RowW'(words_i - 16'd1);
   assign gen_take   = fetch & fetch_last;
-  assign a_req_o    = fetch & row_real_q;
-  assign a_addr_o   = row_src_q + ActAddrW'(word_q);
+  assign a_req_o    = fetch & row_real_q & ~(conv_i & conv_zero);
+  assign a_addr_o   = conv_i ? conv_addr : row_src_q + ActAddrW'(word_q);
   assign info_push  = gen_take & half_q;
   assign info_in    = {row_real_q, row_gate_q, gate0_q, row_dst_q, dst0_q};
 
@@ -174,6 +188,7 @@ module m3_pass #(
     end
   end
   always_ff @(posedge clk_i) begin
+    fill_zero_q <= conv_i & conv_zero;
     fill_real_q <= row_real_q;
     fill_end_q  <= fetch_last & half_q;
     fill_slot_q <= slot_q;
@@ -185,16 +200,17 @@ module m3_pass #(
     end
   end
 
+  assign fill_data = fill_zero_q ? '0 : a_data_i;
   (* ram_style = "block" *) logic [8*W-1:0] buffer0 [2*RowWords];
   (* ram_style = "block" *) logic [8*W-1:0] buffer1 [2*RowWords];
   logic [8*W-1:0]  act0_q, act1_q;
   logic [RowW:0]   read_at;
   always_ff @(posedge clk_i) begin
-    if (fill_q & fill_real_q & ~fill_half_q) buffer0[{fill_slot_q, fill_word_q}] <= a_data_i;
+    if (fill_q & fill_real_q & ~fill_half_q) buffer0[{fill_slot_q, fill_word_q}] <= fill_data;
     act0_q <= buffer0[read_at];
   end
   always_ff @(posedge clk_i) begin
-    if (fill_q & fill_real_q & fill_half_q) buffer1[{fill_slot_q, fill_word_q}] <= a_data_i;
+    if (fill_q & fill_real_q & fill_half_q) buffer1[{fill_slot_q, fill_word_q}] <= fill_data;
     act1_q <= buffer1[read_at];
   end
   assign step_act_o = {act1_q, act0_q};

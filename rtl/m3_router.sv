@@ -81,7 +81,8 @@ module m3_router #(
   logic               b_row_valid, b_row_done, unused_ab_ready;
   logic [1:0]         unused_ab_count;
 
-  assign a_go   = (a_row_q < rows_i) && (in_pair_q > {1'b0, a_row_q[15:1]})
+  // not beyond the op: the partner of an odd last row lies in the buffer too
+  assign a_go   = busy_o && (a_row_q < rows_i) && (in_pair_q > {1'b0, a_row_q[15:1]})
                   && (a_e_q != '0 || ab_level_q < 2'd2);
   assign a_last = a_e_q == experts_i - 1'b1;
   assign addr_a = {a_row_q[2:0], a_e_q[ExpertW-1:LaneW]};

@@ -64,7 +64,8 @@ module m3_seq (
     legal = 1'b1;
     unique case (head[7:0])
       m3_pkg::OpTile, m3_pkg::OpCopyIn, m3_pkg::OpLoadExperts: sel[0] = 1'b1;
-      m3_pkg::OpGemm, m3_pkg::OpRoute, m3_pkg::OpExperts:      sel[1] = 1'b1;
+      m3_pkg::OpGemm, m3_pkg::OpAttend, m3_pkg::OpRoute, m3_pkg::OpExperts: sel[1] = 1'b1;
+      m3_pkg::OpNorm, m3_pkg::OpUpsample:                      sel[2] = 1'b1;
       m3_pkg::OpCopyOut:                                       sel[3] = 1'b1;
       m3_pkg::OpEnd:                                           sel = '0;
       default:                                                 legal = 1'b0;

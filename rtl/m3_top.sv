@@ -7,6 +7,9 @@ module m3_top #(
   parameter int unsigned ActWords = 32768,   // words of W int8
   parameter int unsigned ResWords = 16384,   // words of W int16
   parameter int unsigned RowWords = 256,     // longest row of a pass
+  parameter int unsigned KeyWords = 64,      // words of a row of attention scores
+  parameter int unsigned HeadWords = 8,      // words of an attention head
+  parameter int unsigned NormWords = 64,     // words of norm parameters
   parameter int unsigned Entries = 8192,     // of the expert lists
   parameter int unsigned Experts = 1024,
   parameter int unsigned TopK = 8
@@ -69,7 +72,7 @@ module m3_top #(
   logic [7:0]   f_rq_len;
   logic [3:0]   op_valid, op_ready, done, busy;
   logic [4*512-1:0] op;
-  logic         gemm_chases, unused_vec_chases;
+  logic         gemm_chases, vec_chases;
   logic [16*Counters-1:0] add;
 
   m3_regs #(
@@ -91,7 +94,7 @@ module m3_top #(
     .rq_valid_o(f_rq_valid), .rq_ready_i(f_rq_ready), .rq_addr_o(f_rq_addr), .rq_len_o(f_rq_len),
     .r_valid_i(m_rvalid_i & ~m_rid_i), .r_ready_o(f_r_ready), .r_data_i(m_rdata_i),
     .op_valid_o(op_valid), .op_ready_i(op_ready), .op_o(op), .done_i(done), .busy_o(busy),
-    .gemm_chases_o(gemm_chases), .vec_chases_o(unused_vec_chases)
+    .gemm_chases_o(gemm_chases), .vec_chases_o(vec_chases)
   );
 
   // ---- DDR: micro-ops go first
@@ -108,23 +111,28 @@ module m3_top #(
   assign m_awaddr_o  = image + {2'd0, aw_addr, 6'd0};
   assign bus_error   = (m_rvalid_i & m_rready_o & (m_rresp_i != '0)) | (m_bvalid_i & (m_bresp_i != '0));
 
-  // ---- memories; requesters in order of precedence: GEMM, then STORE (reads) or LOAD (writes)
-  logic [1:0]            a_r_req, a_r_gnt, a_w_valid, a_w_ready, x_r_req, x_r_gnt, x_w_valid, x_w_ready;
-  logic [2*ActAddrW-1:0] a_r_addr, a_w_addr;
-  logic [2*ResAddrW-1:0] x_r_addr, x_w_addr;
+  // ---- memories; requesters in order of precedence: GEMM, VEC, then STORE (reads) or LOAD (writes)
+  logic [2:0]            a_r_req, a_r_gnt, a_w_valid, a_w_ready, x_r_req, x_r_gnt;
+  logic [1:0]            x_w_valid, x_w_ready;
+  logic [3*ActAddrW-1:0] a_r_addr, a_w_addr;
+  logic [3*ResAddrW-1:0] x_r_addr;
+  logic [2*ResAddrW-1:0] x_w_addr;
   logic [8*W-1:0]        a_r_data;
-  logic [16*W-1:0]       x_r_data, a_w_data;
+  logic [16*W-1:0]       x_r_data;
+  logic [24*W-1:0]       a_w_data;
   logic [32*W-1:0]       x_w_data;
-  m3_spad #(.Width(8*W), .Words(ActWords), .Readers(2), .Writers(2)) u_act (
+  m3_spad #(.Width(8*W), .Words(ActWords), .Readers(3), .Writers(3)) u_act (
     .clk_i, .r_req_i(a_r_req), .r_gnt_o(a_r_gnt), .r_addr_i(a_r_addr), .r_data_o(a_r_data),
     .w_valid_i(a_w_valid), .w_ready_o(a_w_ready), .w_addr_i(a_w_addr), .w_data_i(a_w_data)
   );
-  m3_spad #(.Width(16*W), .Words(ResWords), .Readers(2), .Writers(2)) u_res (
+  m3_spad #(.Width(16*W), .Words(ResWords), .Readers(3), .Writers(2)) u_res (
     .clk_i, .r_req_i(x_r_req), .r_gnt_o(x_r_gnt), .r_addr_i(x_r_addr), .r_data_o(x_r_data),
     .w_valid_i(x_w_valid), .w_ready_o(x_w_ready), .w_addr_i(x_w_addr), .w_data_i(x_w_data)
   );
 
   // ---- LOAD
+  logic               norm_we;
+  logic [15:0]        norm_addr;
   logic               ld_hold, ld_w_valid, ld_p_valid, ld_t_valid, ld_g_valid;
   logic [WAddrW-1:0]  ld_w_addr, item_w_base;
   logic [PAddrW-1:0]  ld_p_addr, item_p_base;
@@ -154,8 +162,9 @@ module m3_top #(
     .hold_i(ld_hold), .w_valid_o(ld_w_valid), .p_valid_o(ld_p_valid), .w_addr_o(ld_w_addr), .p_addr_o(ld_p_addr),
     .part_o(ld_part), .data_o(ld_data), .t_valid_o(ld_t_valid), .g_valid_o(ld_g_valid),
     .t_addr_o(ld_t_addr), .t_data_o(ld_t_data),
-    .a_valid_o(a_w_valid[1]), .a_ready_i(a_w_ready[1]), .a_addr_o(a_w_addr[ActAddrW +: ActAddrW]),
-    .a_data_o(a_w_data[8*W +: 8*W]),
+    .n_valid_o(norm_we), .n_addr_o(norm_addr),
+    .a_valid_o(a_w_valid[2]), .a_ready_i(a_w_ready[2]), .a_addr_o(a_w_addr[2*ActAddrW +: ActAddrW]),
+    .a_data_o(a_w_data[16*W +: 8*W]),
     .x_valid_o(x_w_valid[1]), .x_ready_i(x_w_ready[1]), .x_addr_o(x_w_addr[ResAddrW +: ResAddrW]),
     .x_data_o(x_w_data[16*W +: 16*W]),
     .entries_i(entries), .nonempty_i(nonempty), .find_start_o(find_start), .find_from_o(find_from),
@@ -174,14 +183,15 @@ module m3_top #(
   // ---- GEMM
   logic        step, step_two, fill, wait_tile, entry_pushed, route_done;
   logic [7:0]  clamped;
-  logic [15:0] unused_gemm_rows;
+  logic [15:0] gemm_rows, vec_rows;
   m3_gemm #(
     .W(W), .WeightWords(WeightWords), .ParamWords(ParamWords), .RowWords(RowWords),
-    .ActAddrW(ActAddrW), .ResAddrW(ResAddrW), .Entries(Entries), .Experts(Experts), .K(TopK)
+    .ActAddrW(ActAddrW), .ResAddrW(ResAddrW), .Entries(Entries), .Experts(Experts), .K(TopK),
+    .KeyWords(KeyWords), .HeadWords(HeadWords)
   ) u_gemm (
     .clk_i, .rst_ni,
     .op_valid_i(op_valid[1]), .op_ready_o(op_ready[1]), .op_i(op[1023:512]), .done_o(done[1]),
-    .rows_done_o(unused_gemm_rows), .chase_i(gemm_chases), .chase_rows_i('0),
+    .rows_done_o(gemm_rows), .chase_i(gemm_chases), .chase_rows_i(vec_rows),
     .ld_w_valid_i(ld_w_valid), .ld_p_valid_i(ld_p_valid), .ld_w_addr_i(ld_w_addr),
     .ld_p_addr_i(ld_p_addr), .ld_part_i(ld_part), .ld_data_i(ld_data), .ld_t_valid_i(ld_t_valid),
     .ld_g_valid_i(ld_g_valid), .ld_hold_o(ld_hold), .ld_t_addr_i(ld_t_addr), .ld_t_data_i(ld_t_data),
@@ -202,19 +212,32 @@ module m3_top #(
     .wait_tile_o(wait_tile), .entry_pushed_o(entry_pushed), .route_done_o(route_done)
   );
 
-  // ---- VEC is not in this machine: its ops are illegal
-  logic unused_vec_valid;
-  assign unused_vec_valid = op_valid[2];
-  assign op_ready[2] = 1'b0;
-  assign done[2]     = 1'b0;
+  // ---- VEC
+  logic [15:0] vec_x_addr, vec_a_raddr, vec_a_waddr;
+  assign x_r_addr[ResAddrW +: ResAddrW] = vec_x_addr[ResAddrW-1:0];
+  assign a_r_addr[ActAddrW +: ActAddrW] = vec_a_raddr[ActAddrW-1:0];
+  assign a_w_addr[ActAddrW +: ActAddrW] = vec_a_waddr[ActAddrW-1:0];
+  m3_vec #(.W(W), .NormWords(NormWords)) u_vec (
+    .clk_i, .rst_ni,
+    .op_valid_i(op_valid[2]), .op_ready_o(op_ready[2]), .op_i(op[1535:1024]), .done_o(done[2]),
+    .rows_done_o(vec_rows), .chase_en_i(vec_chases), .chase_rows_i(gemm_rows),
+    .param_we_i(norm_we), .param_addr_i(norm_addr[$clog2(NormWords * W / 8)-1:0]),
+    .param_data_i(ld_data),
+    .xmem_req_o(x_r_req[1]), .xmem_gnt_i(x_r_gnt[1]), .xmem_addr_o(vec_x_addr),
+    .xmem_data_i(x_r_data),
+    .amem_req_o(a_r_req[1]), .amem_gnt_i(a_r_gnt[1]), .amem_raddr_o(vec_a_raddr),
+    .amem_rdata_i(a_r_data),
+    .amem_valid_o(a_w_valid[1]), .amem_ready_i(a_w_ready[1]), .amem_waddr_o(vec_a_waddr),
+    .amem_wdata_o(a_w_data[8*W +: 8*W])
+  );
 
   // ---- STORE
   m3_store #(.W(W), .ActAddrW(ActAddrW), .ResAddrW(ResAddrW)) u_store (
     .clk_i, .rst_ni,
     .op_valid_i(op_valid[3]), .op_ready_o(op_ready[3]), .op_i(op[2047:1536]), .done_o(done[3]),
-    .a_req_o(a_r_req[1]), .a_gnt_i(a_r_gnt[1]), .a_addr_o(a_r_addr[ActAddrW +: ActAddrW]),
+    .a_req_o(a_r_req[2]), .a_gnt_i(a_r_gnt[2]), .a_addr_o(a_r_addr[2*ActAddrW +: ActAddrW]),
     .a_data_i(a_r_data),
-    .x_req_o(x_r_req[1]), .x_gnt_i(x_r_gnt[1]), .x_addr_o(x_r_addr[ResAddrW +: ResAddrW]),
+    .x_req_o(x_r_req[2]), .x_gnt_i(x_r_gnt[2]), .x_addr_o(x_r_addr[2*ResAddrW +: ResAddrW]),
     .x_data_i(x_r_data),
     .aw_valid_o(m_awvalid_o), .aw_ready_i(m_awready_i), .aw_addr_o(aw_addr), .aw_len_o(m_awlen_o),
     .w_valid_o(m_wvalid_o), .w_ready_i(m_wready_i), .w_data_o(m_wdata_o), .w_last_o(m_wlast_o),
