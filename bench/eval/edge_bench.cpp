@@ -7,7 +7,7 @@
 
 #include "core/rng.h"
 #include "eval/edge/boundary_match.h"
-#include "eval/edge/thin.h"
+#include "core/thin.h"
 #include "eval/metric.h"
 
 namespace m3vit {

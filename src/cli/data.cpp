@@ -15,8 +15,10 @@
 #include "core/heap.h"
 #include "core/image_io.h"
 #include "core/progress.h"
+#include "data/dataset.h"
 #include "data/folder.h"
 #include "data/frames.h"
+#include "data/problems.h"
 #include "data/rooms.h"
 #include "data/statistics.h"
 #include "eval/contact_sheet.h"
@@ -31,11 +33,11 @@ using nlohmann::json;
 constexpr std::uint64_t kTestSeedOffset = 1000002;
 
 struct DataOptions {
-  std::string source, out, tiles, size = "160x128", split;
+  std::string source, out, tiles, size = "160x128", split, dataset;
   std::int64_t frames = -1, test_frames = -1;
   std::uint64_t seed = 1;
   int threads = 0, tile = 0;
-  std::vector<std::string> sets;
+  std::vector<std::string> sets, tasks;
 };
 
 int thread_count(const DataOptions& o) {
@@ -65,18 +67,42 @@ Rooms open_rooms(const DataOptions& o, Split split, std::int64_t frames) {
                 .seed = split == Split::kTrain ? o.seed : o.seed + kTestSeedOffset});
 }
 
-/// Names of splits/*.txt, train and test first.
-std::vector<std::string> split_names(const fs::path& root) {
+/// What lies at a directory: --dataset, or what its contents say.
+std::string kind_of(const DataOptions& o) { return o.dataset.empty() ? dataset_at(o.source) : o.dataset; }
+
+std::vector<TaskId> chosen_tasks(const DataOptions& o) {
+  std::vector<TaskId> tasks;
+  for (const std::string& name : o.tasks) {
+    const std::optional<TaskId> id = find_task(name);
+    if (!id) throw Error{{.where = "--tasks", .field = "", .wanted = task_names(), .found = name}};
+    tasks.push_back(*id);
+  }
+  return tasks;
+}
+
+/// One of a data set's lists or folders of frames, or all of them: train and test or val first.
+std::vector<std::string> split_names(const DataOptions& o, const std::string& kind) {
+  if (!o.split.empty()) return {o.split};
+  if (kind == "nyud" || kind == "cityscapes") return {"train", "val"};
+  const fs::path lists =
+      kind == "pascal_context" ? fs::path(o.source) / "ImageSets" / "Context" : fs::path(o.source) / "splits";
   std::vector<std::string> names;
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(root / "splits", ignored)) {
+  for (const auto& entry : fs::directory_iterator(lists, ignored)) {
     if (entry.path().extension() == ".txt") names.push_back(entry.path().stem().string());
   }
-  const auto rank = [](const std::string& s) { return s == "train" ? 0 : s == "test" ? 1 : 2; };
+  const auto rank = [](const std::string& s) { return s == "train" ? 0 : s == "test" || s == "val" ? 1 : 2; };
   std::sort(names.begin(), names.end(),
             [&](const std::string& a, const std::string& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
   if (names.empty()) names.emplace_back("train");  // its absence is then reported by name
   return names;
+}
+
+std::unique_ptr<Dataset> open_directory(const DataOptions& o, const std::string& kind, const std::string& split,
+                                        bool deep) {
+  const std::int64_t frames = std::max<std::int64_t>(o.frames, 0);
+  if (kind == "folder") return std::make_unique<Folder>(o.source, split, frames, deep);
+  return open_archive(kind, o.source, split, frames, chosen_tasks(o), deep);
 }
 
 struct NamedSet {
@@ -84,14 +110,13 @@ struct NamedSet {
   std::unique_ptr<Dataset> data;
 };
 
-/// `rooms`, a folder's root, or a recipe: all of its splits, or the one asked for.
+/// `rooms`, a data set's directory, or a recipe: all of its splits, or the one asked for.
 std::vector<NamedSet> open_source(const DataOptions& o) {
   std::vector<NamedSet> sets;
   const std::int64_t frames = std::max<std::int64_t>(o.frames, 0);
   if (fs::is_directory(o.source)) {
-    for (const std::string& name : o.split.empty() ? split_names(o.source) : std::vector{o.split}) {
-      sets.push_back({name, std::make_unique<Folder>(o.source, name, frames)});
-    }
+    const std::string kind = kind_of(o);
+    for (const std::string& name : split_names(o, kind)) sets.push_back({name, open_directory(o, kind, name, false)});
     return sets;
   }
   if (!o.split.empty() && o.split != "train" && o.split != "test") {
@@ -260,7 +285,10 @@ void run_stats(const DataOptions& o, Globals& globals) {
 // ---------------------------------------------------------------------------------------------------------- show
 
 void run_show(DataOptions o, Globals& globals) {
-  if (o.split.empty()) o.split = "test";
+  if (o.split.empty()) {
+    const bool archive = fs::is_directory(o.source) && kind_of(o) != "folder";
+    o.split = archive ? "val" : "test";
+  }
   if (o.frames < 1) o.frames = 8;
   const std::vector<NamedSet> sets = open_source(o);
   const Dataset& data = *sets.front().data;
@@ -301,30 +329,62 @@ void run_show(DataOptions o, Globals& globals) {
 
 // --------------------------------------------------------------------------------------------------------- check
 
+/// Frames that the authors of multi-task work report, for the splits of the whole archives.
+std::optional<std::int64_t> published_frames(const std::string& kind, const std::string& split) {
+  struct Known {
+    const char *kind, *split;
+    std::int64_t frames;
+  };
+  constexpr Known kKnown[] = {
+      {"nyud", "train", 795}, {"nyud", "val", 654}, {"pascal_context", "train", 4998}, {"pascal_context", "val", 5105}};
+  for (const Known& k : kKnown) {
+    if (k.kind == kind && k.split == split) return k.frames;
+  }
+  return std::nullopt;
+}
+
+json problem_json(const std::string& split, const Error& error) {
+  const Error::Parts& p = error.parts();
+  return {{"split", split},     {"file", p.where},  {"field", p.field},
+          {"wanted", p.wanted}, {"found", p.found}, {"text", error.what()}};
+}
+
 void run_check(const DataOptions& o, Globals& globals) {
   if (!fs::is_directory(o.source)) {
     throw Error{{.where = o.source,
                  .field = "",
-                 .wanted = "the root directory of a `folder` data set",
+                 .wanted = "the root directory of a data set",
                  .found = fs::exists(o.source) ? "a file" : "nothing",
-                 .hint = "docs/formats.md describes the format"}};
+                 .hint = "docs/own-data.md and docs/datasets.md show the trees"}};
   }
+  const std::string kind = kind_of(o);
   json splits = json::object();
   json problems = json::array();
-  for (const std::string& name : split_names(o.source)) {
+  for (const std::string& name : split_names(o, kind)) {
     try {
-      const Folder folder(o.source, name, 0, /*deep=*/true);
-      splits[name] = folder.size();
-      if (!globals.json && !globals.quiet) std::cout << fmt::format("{}: {} frames, no problem\n", name, folder.size());
+      const auto set = open_directory(o, kind, name, /*deep=*/true);
+      splits[name] = set->size();
+      if (globals.json || globals.quiet) continue;
+      std::cout << fmt::format("{}: {} frames, no problem", name, set->size());
+      const auto published = published_frames(kind, name);
+      if (published && *published != set->size()) std::cout << fmt::format(" (the whole archive has {})", *published);
+      std::cout << '\n';
+    } catch (const ProblemsError& e) {
+      splits[name] = nullptr;
+      for (const Error::Parts& parts : e.problems.list()) problems.push_back(problem_json(name, Error(parts)));
+      if (globals.json) continue;
+      std::cout << fmt::format("{}: {} problem{}\n", name, e.problems.count(), e.problems.count() == 1 ? "" : "s");
+      for (const Error::Parts& parts : e.problems.list()) std::cout << "  " << Error(parts).what() << '\n';
     } catch (const Error& e) {
       splits[name] = nullptr;
-      problems.push_back({{"split", name}, {"text", e.what()}});
+      problems.push_back(problem_json(name, e));
       if (!globals.json) std::cout << name << ": " << e.what() << '\n';
     }
     if (interrupted()) break;
   }
   if (globals.json) {
-    std::cout << json{{"ok", problems.empty()}, {"splits", splits}, {"problems", problems}}.dump(2) << '\n';
+    std::cout << json{{"ok", problems.empty()}, {"dataset", kind}, {"splits", splits}, {"problems", problems}}.dump(2)
+              << '\n';
   }
   if (!problems.empty()) globals.exit_code = 2;
   if (interrupted()) globals.exit_code = 1;
@@ -342,7 +402,8 @@ void add_data(CLI::App& app, Globals& globals) {
       "  m3vit data show rooms --out sheet.png          (the generated set itself)\n"
       "  m3vit data show my_data --out sheet.png --split train --frames 12\n"
       "  m3vit data stats configs/rooms/micro_m3vit.yaml\n"
-      "  m3vit data check my_data");
+      "  m3vit data check my_data\n"
+      "  m3vit data check NYUD_MT --dataset nyud");
   const auto options = std::make_shared<DataOptions>();
   DataOptions& o = *options;
   const auto common = [&](CLI::App* sub) {
@@ -350,9 +411,15 @@ void add_data(CLI::App& app, Globals& globals) {
     sub->add_option("--threads", o.threads, "threads that make or read frames (default: all cores)")
         ->check(CLI::Range(1, 1024));
   };
+  const auto directory = [&](CLI::App* sub) {
+    sub->add_option("--dataset", o.dataset, "what the directory holds (default: told by its contents)")
+        ->check(CLI::IsMember({"folder", "nyud", "pascal_context", "cityscapes"}));
+    sub->add_option("--tasks", o.tasks, "published archives: only these labels, comma-separated")->delimiter(',');
+  };
   const auto source = [&](CLI::App* sub) {
-    sub->add_option("SOURCE", o.source, "root of a `folder` data set, a recipe (.yaml), or the word rooms")->required();
-    sub->add_option("--split", o.split, "train, test, or a folder's own split");
+    sub->add_option("SOURCE", o.source, "directory of a data set, a recipe (.yaml), or the word rooms")->required();
+    directory(sub);
+    sub->add_option("--split", o.split, "train, test (val in published archives), or a data set's own split");
     sub->add_option("--frames", o.frames, "only the first so many")->check(CLI::PositiveNumber);
     sub->add_option("--size", o.size, "rooms: WIDTHxHEIGHT")->capture_default_str();
     sub->add_option("--seed", o.seed, "rooms: seed of the training scenes")->capture_default_str();
@@ -400,10 +467,16 @@ void add_data(CLI::App& app, Globals& globals) {
       "  m3vit data show configs/rooms/micro_m3vit.yaml --out sheet.png --split train");
   show->callback([options, &globals] { run_show(*options, globals); });
 
-  CLI::App* check = data->add_subcommand("check", "read every file of a `folder` data set and list all problems");
+  CLI::App* check = data->add_subcommand("check", "read every file of a data set and list all problems");
   check->add_option("ROOT", o.source, "root of the data set")->required();
+  directory(check);
+  check->add_option("--split", o.split, "only this split");
   check->fallthrough();
-  check->footer("Example:\n  m3vit data check my_data");
+  check->footer(
+      "Examples:\n"
+      "  m3vit data check my_data\n"
+      "  m3vit data check NYUD_MT --dataset nyud --tasks semseg,depth\n"
+      "  m3vit data check PASCAL_MT --dataset pascal_context --json");
   check->callback([options, &globals] { run_check(*options, globals); });
 }
 

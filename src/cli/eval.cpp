@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -18,6 +19,7 @@
 #include "core/heap.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
+#include "eval/edge/edge_options.h"
 #include "eval/evaluate.h"
 #include "eval/mean_predictor.h"
 #include "eval/prediction_sheet.h"
@@ -88,11 +90,11 @@ Config read_config(const fs::path& path) {
   return config_from_text(it->second, path.string());
 }
 
-/// Replaces the config's data section by what --data names: a `folder` data set, or a recipe's `data:`.
+/// Replaces the config's data section by what --data names: a data set's directory, or a recipe's `data:`.
 void choose_data(Config& config, const EvalArguments& a) {
   if (!a.data.empty()) {
     if (fs::is_directory(a.data)) {
-      config.data.dataset = "folder";
+      config.data.dataset = dataset_at(a.data);
       config.data.root = a.data;
       config.data.test = {};
     } else {
@@ -243,6 +245,8 @@ void run(const EvalArguments& a, Globals& globals) {
   json document{{"metrics", to_json(result)}, {"per_class", per_class_to_json(result)},
                 {"frames", result.frames},    {"engine", a.engine.empty() ? default_engine(a.model) : a.engine},
                 {"model", a.model},           {"config", to_json(engine.config)}};
+  document["protocol"] = document["config"]["protocol"];
+  if (result.metrics.contains("edge")) document["edge"] = edge_options_json(engine.config.eval);
   if (engine.routed != nullptr && engine.routed->usage)
     document["routing"] = {{"blocks", engine.routed->usage->blocks()}};
   std::string delta;
@@ -252,6 +256,14 @@ void run(const EvalArguments& a, Globals& globals) {
     const double value = delta_m(result, single, &missing);
     document["delta_m"] = value;
     delta = fmt::format("delta_m {:+.2f} %", value);
+    if (const double rest = delta_m_without_edge(result, single); std::isfinite(rest)) {
+      document["delta_m_without_edge"] = rest;
+      delta += fmt::format(", without edge {:+.2f} %", rest);
+    }
+    if (engine.config.protocol == Protocol::kMtan) {
+      document["delta_m_by_metric"] = delta_m_by_metric(result, single);
+      delta += fmt::format(", over all metrics {:+.2f} %", document["delta_m_by_metric"].get<double>());
+    }
     for (const std::string& m : missing) delta += (&m == &missing.front() ? "  (without " : ", ") + m;
     if (!missing.empty()) delta += ")";
     delta += "\n";
@@ -300,7 +312,7 @@ void add_eval(CLI::App& app, Globals& globals) {
       ->check(CLI::ExistingFile);
   command
       ->add_option("--data", a.data,
-                   "recipe whose data: to use, or the root of a `folder` data set "
+                   "recipe whose data: to use, or the directory of a data set "
                    "(default: the model's own test split)")
       ->check(CLI::ExistingPath);
   command

@@ -2,6 +2,7 @@
 /// The one configuration (docs/formats.md): the same object from YAML to C++ to every file's metadata.
 /// Each struct lists its keys once, in `visit`; reading, writing, override, unknown-key check and the documentation of
 /// defaults all walk that list. This header needs no YAML and no torch; core/config_yaml.h reads files.
+#include <array>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -21,6 +22,12 @@ enum class Sharing { kShared, kCrossStitch, kNddrCnn, kMtan };  // shared | cros
 enum class TaskMode { kJoint, kOneByOne };                      // joint | one_by_one
 /// fixed | uncertainty | dwa | gradnorm | mgda | pcgrad | cagrad | famo | nash_mtl | aligned_mtl
 enum class Weighting { kFixed, kUncertainty, kDwa, kGradnorm, kMgda, kPcgrad, kCagrad, kFamo, kNashMtl, kAlignedMtl };
+/// Whose transforms and scores (docs/metrics.md): the survey's and M³ViT's, ATRC's and InvPT's, or MTAN's.
+enum class Protocol { kSurvey, kAtrc, kMtan };  // S | A | MTAN
+/// Reader, thresholds, radius and truth of the boundary benchmark as one published script has them; custom: the keys.
+enum class EdgeSetting { kCustom, kSurvey, kAstmt, kBdetPascal, kBdetNyud };
+/// Which predictions go through 8-bit numbers before they are scored.
+enum class EightBit { kEdgeSal, kAll, kNone };  // edge_sal | all | none
 
 /// Mixture-of-experts layer in place of every `every`-th block's MLP (blocks every−1, 2·every−1, …).
 struct MoeConfig {
@@ -142,7 +149,7 @@ struct TaskConfig {
 
 /// One split of a data set.
 struct SplitConfig {
-  std::string split;        ///< "": "train" or "test" by position
+  std::string split;        ///< "": "train" or "test" ("val" in the published archives) by position
   std::int64_t frames = 0;  ///< rooms: frames an epoch; others: the first N; 0: all (rooms: 1000)
   std::int64_t seed = -1;   ///< rooms: scene seed; −1: 1 for train, 1000003 for test (never shared)
   template <class Self, class V>
@@ -172,9 +179,13 @@ struct AugmentConfig {
   }
 };
 
+/// What `data.dataset` may be; all but `rooms` lie in a directory, `data.root`.
+inline constexpr std::array<std::string_view, 5> kDatasetNames{"rooms", "folder", "nyud", "pascal_context",
+                                                               "cityscapes"};
+
 struct DataConfig {
-  std::string dataset = "rooms";  ///< rooms | folder
-  std::string root;               ///< folder: its directory
+  std::string dataset = "rooms";  ///< one of kDatasetNames
+  std::string root;               ///< its directory
   bool fresh = true;              ///< rooms: new scenes every epoch (infinite); false: the same `frames` each epoch
   SplitConfig train;
   SplitConfig test;
@@ -274,15 +285,24 @@ struct EvalConfig {
   double edge_max_dist = 0.0075;  ///< matching radius, share of the image diagonal (seism default)
   int edge_thresholds = 99;       ///< k/(n+1)
   bool edge_nms = false;          ///< thin the prediction by non-maximum suppression before thresholding
+  EdgeSetting edge_setting = EdgeSetting::kCustom;  ///< another than custom replaces the three keys above
+  EightBit eight_bit = EightBit::kEdgeSal;          ///< all: normals too, as the survey's files; none: no rounding
+  bool depth_astmt = false;  ///< adds ASTMT's rmse: mean over images, unknown depth counted as 1e-9 m
+  bool sal_invpt = false;    ///< adds InvPT's maxF: a second sigmoid on top of the probability
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
     v("edge_max_dist", c.edge_max_dist);
     v("edge_thresholds", c.edge_thresholds);
     v("edge_nms", c.edge_nms);
+    v("edge_setting", c.edge_setting);
+    v("eight_bit", c.eight_bit);
+    v("depth_astmt", c.depth_astmt);
+    v("sal_invpt", c.sal_invpt);
   }
 };
 
 struct Config {
+  Protocol protocol = Protocol::kSurvey;
   ModelConfig model;
   std::vector<TaskConfig> tasks;
   DataConfig data;
@@ -294,6 +314,7 @@ struct Config {
 
   template <class Self, class V>
   static void visit(Self& c, V&& v) {
+    v("protocol", c.protocol);
     v("model", c.model);
     v("tasks", c.tasks);
     v("data", c.data);

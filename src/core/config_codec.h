@@ -27,6 +27,13 @@ inline constexpr std::array<std::string_view, 2> kEnumNames<TaskMode>{"joint", "
 template <>
 inline constexpr std::array<std::string_view, 10> kEnumNames<Weighting>{
     "fixed", "uncertainty", "dwa", "gradnorm", "mgda", "pcgrad", "cagrad", "famo", "nash_mtl", "aligned_mtl"};
+template <>
+inline constexpr std::array<std::string_view, 3> kEnumNames<Protocol>{"S", "A", "MTAN"};
+template <>
+inline constexpr std::array<std::string_view, 5> kEnumNames<EdgeSetting>{"custom", "survey", "astmt", "bdet_pascal",
+                                                                         "bdet_nyud"};
+template <>
+inline constexpr std::array<std::string_view, 3> kEnumNames<EightBit>{"edge_sal", "all", "none"};
 
 template <class T>
 inline constexpr bool kIsVector = false;

@@ -187,11 +187,16 @@ void check_tasks(const Checker& check, const Config& config) {
 }
 
 void check_data(const Checker& check, const DataConfig& data) {
-  if (data.dataset != "rooms" && data.dataset != "folder") {
-    check.fail("data.dataset", "one of rooms, folder", shown(nlohmann::json(data.dataset)));
+  if (std::find(kDatasetNames.begin(), kDatasetNames.end(), data.dataset) == kDatasetNames.end()) {
+    const std::vector<std::string> names(kDatasetNames.begin(), kDatasetNames.end());
+    std::string all;
+    for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+    const std::string nearest = nearest_name(data.dataset, names);
+    check.fail("data.dataset", "one of " + all, shown(nlohmann::json(data.dataset)),
+               nearest.empty() ? "" : "did you mean '" + nearest + "'?");
   }
-  if (data.dataset == "folder" && data.root.empty()) {
-    check.fail("data.root", "the folder's path, as data.dataset is folder", "none");
+  if (data.dataset != "rooms" && data.root.empty()) {
+    check.fail("data.root", "its directory, as data.dataset is " + data.dataset, "none");
   }
   const auto split = [&](const std::string& field, const SplitConfig& s) {
     check.range(field + ".frames", s.frames, 0, 1'000'000'000);
@@ -213,6 +218,27 @@ void check_data(const Checker& check, const DataConfig& data) {
   check.probability("data.augment.brightness", data.augment.brightness);
   check.range("data.workers", std::int64_t{data.workers}, 1, 256);
   check.range("data.prefetch", std::int64_t{data.prefetch}, 1, 4096);
+}
+
+/// A key that the protocol's own transforms would not look at must not stand there as if it counted.
+void check_protocol(const Checker& check, const Config& config) {
+  if (config.protocol == Protocol::kSurvey) return;
+  const AugmentConfig& augment = config.data.augment;
+  const std::string name = config.protocol == Protocol::kAtrc ? "A" : "MTAN";
+  const auto unused = [&](const char* key, bool used, const char* wanted) {
+    if (used)
+      check.fail(std::string("data.augment.") + key, std::string(wanted) + " under protocol " + name, "a value");
+  };
+  unused("rotate", augment.rotate != 0, "0");
+  unused("brightness", augment.brightness != 0, "0");
+  if (config.protocol == Protocol::kAtrc) {
+    unused("scales", !augment.scales.empty(), "[] (scale is a range)");
+  } else {
+    unused("scale", augment.scale != std::vector<double>{1.0, 1.0}, "[1, 1] (scales is a list)");
+    for (std::size_t i = 0; i < augment.scales.size(); ++i) {
+      check.range("data.augment.scales." + std::to_string(i), augment.scales[i], 1.0, 100.0);
+    }
+  }
 }
 
 void check_train(const Checker& check, const Config& config) {
@@ -258,6 +284,12 @@ void check_train(const Checker& check, const Config& config) {
 void check_eval(const Checker& check, const EvalConfig& eval) {
   check.range("eval.edge_max_dist", eval.edge_max_dist, 0.0, 1.0);
   check.range("eval.edge_thresholds", std::int64_t{eval.edge_thresholds}, 1, 10'000);
+  const EvalConfig plain;
+  const bool set = eval.edge_max_dist != plain.edge_max_dist || eval.edge_thresholds != plain.edge_thresholds ||
+                   eval.edge_nms != plain.edge_nms;
+  if (eval.edge_setting != EdgeSetting::kCustom && set) {
+    check.fail("eval.edge_setting", "custom beside edge_max_dist, edge_thresholds or edge_nms", "another");
+  }
 }
 
 }  // namespace
@@ -267,6 +299,7 @@ void validate(const Config& config, const SourceMap& source) {
   check_tasks(check, config);
   check_model(check, config);
   check_data(check, config.data);
+  check_protocol(check, config);
   check_train(check, config);
   check_eval(check, config.eval);
 }

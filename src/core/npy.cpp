@@ -24,6 +24,7 @@ constexpr std::size_t kMostDims = 32;  // NumPy's own limit
 
 struct Header {
   std::string descr;
+  bool fortran_order = false;
   std::vector<std::int64_t> shape;
 };
 
@@ -46,7 +47,8 @@ class HeaderParser {
         has_descr = true;
       } else if (key == "fortran_order" && !has_order) {
         has_order = true;
-        if (!word("False")) fail("fortran_order", "False (C order)", word("True") ? "True" : rest());
+        header.fortran_order = word("True");
+        if (!header.fortran_order && !word("False")) fail("fortran_order", "True or False", rest());
       } else if (key == "shape" && !has_shape) {
         header.shape = shape();
         has_shape = true;
@@ -158,6 +160,29 @@ void convert_bool(std::span<const std::byte> bytes, std::vector<float>& out) {
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = bytes[i] != std::byte{0} ? 1.0F : 0.0F;
 }
 
+/// First index fastest → last index fastest. np.save keeps the order of arrays that came from MATLAB files.
+std::vector<float> to_c_order(const std::vector<float>& in, const std::vector<std::int64_t>& shape) {
+  std::vector<std::size_t> stride(shape.size());
+  std::size_t step = 1;
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    stride[d] = step;
+    step *= static_cast<std::size_t>(shape[d]);
+  }
+  std::vector<float> out(in.size());
+  std::vector<std::int64_t> index(shape.size());
+  std::size_t from = 0;
+  for (float& value : out) {
+    value = in[from];
+    for (std::size_t d = shape.size(); d-- > 0;) {
+      from += stride[d];
+      if (++index[d] < shape[d]) break;
+      from -= stride[d] * static_cast<std::size_t>(shape[d]);
+      index[d] = 0;
+    }
+  }
+  return out;
+}
+
 struct NpyType {
   std::string_view name;  ///< without the byte-order character
   std::size_t bytes;
@@ -242,6 +267,7 @@ NpyArray parse_npy(std::span<const std::byte> bytes, const std::string& where) {
   }
   NpyArray array{header.shape, std::vector<float>(numel)};
   type.convert(data, array.data);
+  if (header.fortran_order) array.data = to_c_order(array.data, array.shape);
   return array;
 }
 

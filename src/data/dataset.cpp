@@ -3,11 +3,17 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "data/archives/cityscapes.h"
+#include "data/archives/nyud.h"
+#include "data/archives/pascal_context.h"
 #include "data/folder.h"
+#include "data/folder_spec.h"
 #include "data/rooms.h"
 
 namespace m3vit {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::int64_t kRoomsTrainFrames = 1000;
 constexpr std::int64_t kRoomsTestFrames = 200;
@@ -24,6 +30,18 @@ std::unique_ptr<Dataset> make_rooms(const Config& config, const SplitConfig& cho
   return std::make_unique<Rooms>(options);
 }
 
+std::unique_ptr<Dataset> make_archive(const std::string& name, const ArchiveOptions& options) {
+  if (!is_safe_id(options.split)) {
+    throw Error{{.where = options.root.string(), .field = "split", .wanted = "a name", .found = options.split}};
+  }
+  if (name == "nyud") return std::make_unique<Nyud>(options);
+  if (name == "pascal_context") return std::make_unique<PascalContext>(options);
+  if (name == "cityscapes") return std::make_unique<Cityscapes>(options);
+  std::string names;
+  for (const std::string_view n : kDatasetNames) names.append(names.empty() ? "" : ", ").append(n);
+  throw Error{{.where = "configuration", .field = "data.dataset", .wanted = "one of " + names, .found = name}};
+}
+
 std::string list_tasks(const std::vector<TaskId>& tasks) {
   std::string text;
   for (const TaskId t : tasks) text += (text.empty() ? "" : ", ") + std::string(task_spec(t).name);
@@ -32,24 +50,41 @@ std::string list_tasks(const std::vector<TaskId>& tasks) {
 
 }  // namespace
 
+std::string dataset_at(const std::filesystem::path& root) {
+  if (fs::exists(root / "dataset.yaml")) return "folder";
+  if (fs::is_directory(root / "JPEGImages")) return "pascal_context";
+  for (const char* split : {"train", "val"}) {
+    if (fs::is_directory(root / split / "label_7")) return "cityscapes";
+  }
+  return find_nyud_layout(root) ? "nyud" : "folder";
+}
+
+std::unique_ptr<Dataset> open_archive(const std::string& name, const std::filesystem::path& root,
+                                      const std::string& split, std::int64_t frames, const std::vector<TaskId>& tasks,
+                                      bool deep) {
+  return make_archive(name, {.root = root, .split = split, .frames = frames, .tasks = tasks, .deep = deep});
+}
+
 std::unique_ptr<Dataset> make_dataset(const Config& config, Split split) {
   const bool train = split == Split::kTrain;
   const DataConfig& data = config.data;
   const SplitConfig& chosen = train ? data.train : data.test;
   if (data.dataset == "rooms") return make_rooms(config, chosen, train);
-  if (data.dataset != "folder") {
-    throw Error{
-        {.where = "configuration", .field = "data.dataset", .wanted = "rooms or folder", .found = data.dataset}};
-  }
   if (data.root.empty()) {
     throw Error{{.where = "configuration",
                  .field = "data.root",
-                 .wanted = "the directory of the `folder` data set",
+                 .wanted = "the directory of the `" + data.dataset + "` data set",
                  .found = "nothing",
                  .hint = "add --set data.root=DIR"}};
   }
-  const std::string name = !chosen.split.empty() ? chosen.split : (train ? "train" : "test");
-  return std::make_unique<Folder>(data.root, name, chosen.frames);
+  if (data.dataset == "folder") {
+    const std::string name = !chosen.split.empty() ? chosen.split : (train ? "train" : "test");
+    return std::make_unique<Folder>(data.root, name, chosen.frames);
+  }
+  ArchiveOptions options{.root = data.root, .split = chosen.split, .frames = chosen.frames, .scoring = !train};
+  if (options.split.empty()) options.split = train ? "train" : "val";
+  for (const TaskConfig& t : config.tasks) options.tasks.push_back(t.id());
+  return make_archive(data.dataset, options);
 }
 
 void resolve_outputs(Config& config, const DatasetInfo& info, const std::string& where) {

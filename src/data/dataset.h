@@ -3,6 +3,7 @@
 /// the same epoch.
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,10 @@ struct DatasetInfo {
   std::vector<TaskId> tasks;                                  ///< labelled tasks
   std::array<std::vector<std::string>, kNumTaskIds> classes;  ///< semseg, human_parts: names; else empty
   std::vector<std::array<std::uint8_t, 3>> semseg_colors;     ///< may be empty: the default palette
+  /// A published archive: scored at each frame's own size; human_parts without any part are unlabelled.
+  bool archive = false;
+  /// Normals are stored with y down, so a turn of the picture turns them the other way round.
+  bool normals_y_down = false;
 };
 
 class Dataset {
@@ -30,8 +35,18 @@ class Dataset {
 
 enum class Split { kTrain, kTest };
 
-/// By `data.dataset`. `rooms` renders at model.image_size. Throws Error with every problem of a folder at once.
+/// By `data.dataset`. `rooms` renders at model.image_size; the published archives read only the labels of `tasks`.
+/// Throws Error with every problem of a directory at once.
 std::unique_ptr<Dataset> make_dataset(const Config& config, Split split);
+
+/// The name for `data.dataset` of what lies at `root`, by its directories: `folder` where nothing else fits.
+std::string dataset_at(const std::filesystem::path& root);
+
+/// The published archive `name` (nyud, pascal_context, cityscapes) with all its tasks or those of `tasks`, by the
+/// archive's own split name; `deep` decodes every file. Throws ProblemsError.
+std::unique_ptr<Dataset> open_archive(const std::string& name, const std::filesystem::path& root,
+                                      const std::string& split, std::int64_t frames, const std::vector<TaskId>& tasks,
+                                      bool deep);
 
 /// Fills tasks[].outputs left 0 from the data set's class lists and checks the rest against them; throws Error when a
 /// task of the model has no labels in the data set.

@@ -1,14 +1,12 @@
 #include "data/folder.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cassert>
-#include <thread>
-#include <unordered_set>
 #include <utility>
 
 #include "core/error.h"
 #include "core/image_io.h"
+#include "data/file_names.h"
 #include "data/folder_labels.h"
 #include "data/folder_spec.h"
 #include "data/problems.h"
@@ -20,20 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxSpecBytes = std::size_t{1} << 20U;
 constexpr std::size_t kMaxSplitBytes = std::size_t{1} << 28U;
-constexpr std::size_t kFramesPerJob = 64;
 constexpr std::array<const char*, 3> kImageSuffixes{".jpg", ".jpeg", ".png"};
-
-using FileNames = std::unordered_set<std::string>;
-
-/// One listing per folder instead of a look-up per file: 100k images must start in seconds on a network disk too.
-FileNames list_folder(const fs::path& folder) {
-  FileNames names;
-  std::error_code ec;
-  for (fs::directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
-    names.insert(it->path().filename().string());
-  }
-  return names;
-}
 
 std::string annotator_stem(const std::string& id, int annotator) { return id + "_" + std::to_string(annotator); }
 
@@ -104,25 +89,11 @@ class Folder::Scan {
     }
   }
 
-  /// Opens every file, on all cores; the problems come out in the order of the split whatever the timing.
+  /// Opens every file; the problems come out in the order of the split whatever the timing.
   void look_into_files(bool deep) {
-    const std::size_t count = folder_.frames_.size();
-    const std::size_t jobs = (count + kFramesPerJob - 1) / kFramesPerJob;
-    std::vector<Problems> found(jobs);
-    std::atomic<std::size_t> next{0};
-    const auto work = [&] {
-      for (std::size_t job = next++; job < jobs; job = next++) {
-        const std::size_t end = std::min(count, (job + 1) * kFramesPerJob);
-        for (std::size_t i = job * kFramesPerJob; i < end; ++i) look_into(folder_.frames_[i], deep, found[job]);
-      }
-    };
-    {
-      std::vector<std::jthread> helpers;
-      const std::size_t threads = std::min<std::size_t>(std::max(1U, std::thread::hardware_concurrency()), jobs);
-      for (std::size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
-      work();
-    }
-    for (const Problems& p : found) problems_.add(p);
+    check_all(
+        folder_.frames_.size(), [&](std::size_t i, Problems& found) { look_into(folder_.frames_[i], deep, found); },
+        problems_);
   }
 
   const Problems& problems() const { return problems_; }

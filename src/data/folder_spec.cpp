@@ -323,11 +323,13 @@ std::vector<SplitEntry> parse_split(std::string_view text, const std::string& wh
     const auto [it, is_new] = first_line.try_emplace(id, line);
     if (!is_safe_id(id)) {
       problems.add({.where = place,
+                    .field = "ID",
                     .wanted = "an ID of at most " + std::to_string(kMaxIdBytes) +
                               " bytes of UTF-8 without path separators, \"..\" or a leading dot",
                     .found = "'" + shown_text(id) + "'"});
     } else if (!is_new) {
       problems.add({.where = place,
+                    .field = "ID",
                     .wanted = "each ID once",
                     .found = "'" + std::string(id) + "' again (first in line " + std::to_string(it->second) + ")"});
     } else {

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/image_io.h"
 #include "core/rng.h"
+#include "data/crop_transforms.h"
 #include "data/transforms.h"
 
 namespace m3vit {
@@ -113,27 +114,57 @@ struct Loader::State {
     const std::size_t pixels = static_cast<std::size_t>(options.height) * static_cast<std::size_t>(options.width);
     const auto count = static_cast<std::size_t>(batch.size);
     batch.images.resize(count * 3 * pixels);
+    if (options.native_labels) return;
     for (const TaskId t : dataset.info().tasks) {
       batch.labels[static_cast<std::size_t>(t)].resize(count * static_cast<std::size_t>(task_spec(t).label_channels) *
                                                        pixels);
     }
   }
 
-  void make_sample(Batch& batch, std::int64_t position, std::size_t place) const {
-    Sample sample = dataset.get(order[static_cast<std::size_t>(position)]);
+  /// To [height, width] by the protocol's transforms.
+  void fit(Sample& sample, std::int64_t position) const {
+    const DatasetInfo& info = dataset.info();
     if (augmentation) {
       Rng rng{options.seed, static_cast<std::uint64_t>(options.epoch), static_cast<std::uint64_t>(position)};
-      augment(sample, *augmentation, rng);
+      if (options.protocol == Protocol::kAtrc) {
+        augment_atrc(sample, *augmentation, options.height, options.width, rng);
+      } else if (options.protocol == Protocol::kMtan) {
+        augment_mtan(sample, *augmentation, rng);
+      } else {
+        augment(sample, *augmentation, rng, info.normals_y_down);
+      }
     }
-    resize(sample, options.height, options.width, /*antialias=*/true);
+    if (options.protocol == Protocol::kAtrc) {
+      if (sample.image.height > options.height || sample.image.width > options.width) {
+        throw Error{{.where = sample.id,
+                     .field = "size",
+                     .wanted = "at most model.image_size " + std::to_string(options.width) + "x" +
+                               std::to_string(options.height) + ", as protocol A pads and does not resize",
+                     .found = std::to_string(sample.image.width) + "x" + std::to_string(sample.image.height)}};
+      }
+      pad_centred(sample, options.height, options.width);
+    } else {
+      // The survey's resize is cubic without antialias; elsewhere the network's input contract holds.
+      resize(sample, options.height, options.width, /*antialias=*/!info.archive);
+    }
+    if (info.archive && augmentation) ignore_empty_parts(sample, options.protocol);
+  }
+
+  void make_sample(Batch& batch, std::int64_t position, std::size_t place) const {
+    Sample sample = dataset.get(order[static_cast<std::size_t>(position)]);
+    std::array<ImageF32, kNumTaskIds> native;
+    if (options.native_labels) std::swap(native, sample.labels);
+    fit(sample, position);
     const std::size_t pixels = static_cast<std::size_t>(options.height) * static_cast<std::size_t>(options.width);
     normalise_rgb(sample.image, std::span(batch.images).subspan(place * 3 * pixels, 3 * pixels));
     for (const TaskId t : dataset.info().tasks) {
+      if (options.native_labels) break;
       const std::size_t values = static_cast<std::size_t>(task_spec(t).label_channels) * pixels;
       collate_label(task_spec(t), sample.label(t),
                     std::span(batch.labels[static_cast<std::size_t>(t)]).subspan(place * values, values));
     }
     batch.ids[place] = sample.id;
+    if (options.native_labels) std::swap(native, sample.labels);
     if (options.keep_samples) batch.samples[place] = std::move(sample);
   }
 
@@ -188,6 +219,7 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options) {
   require(options.workers > 0, "workers", "> 0", options.workers);
   require(options.prefetch > 0, "prefetch", "> 0", options.prefetch);
   require(options.epoch >= 0, "epoch", ">= 0", options.epoch);
+  require(!options.native_labels || options.augment == nullptr, "native_labels", "no augmentation beside it", 1);
   require(options.skip_batches >= 0, "skip_batches", ">= 0", options.skip_batches);
   const std::int64_t size = dataset.size();
   if (size < (options.drop_last ? options.batch_size : 1)) {

@@ -16,6 +16,9 @@ struct LoaderOptions {
   bool shuffle = true;
   bool drop_last = true;
   bool keep_samples = false;
+  /// Batch::samples keep each frame's labels at its own size, for scoring; `labels` stay empty. Not with `augment`.
+  bool native_labels = false;
+  Protocol protocol = Protocol::kSurvey;  ///< whose transforms bring a frame to [height, width]
   std::uint64_t seed = 1;
   std::int64_t epoch = 0;  ///< of an infinite data set: also chooses the scenes when `fresh`
   bool fresh = true;       ///< infinite data sets: epoch e has frames e·size …; false: the same frames each epoch

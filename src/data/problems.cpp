@@ -1,27 +1,55 @@
 #include "data/problems.h"
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
 #include <utility>
 
 namespace m3vit {
+namespace {
+
+constexpr std::size_t kChecksPerJob = 64;
+
+}  // namespace
 
 void Problems::add(Error::Parts parts) {
   ++count_;
-  if (lines_.size() < kShown) lines_.emplace_back(Error(std::move(parts)).what());
+  if (list_.size() < kKept) list_.push_back(std::move(parts));
 }
 
 void Problems::add(const Problems& later) {
   count_ += later.count_;
-  for (const std::string& line : later.lines_) {
-    if (lines_.size() < kShown) lines_.push_back(line);
+  for (const Error::Parts& parts : later.list_) {
+    if (list_.size() < kKept) list_.push_back(parts);
   }
 }
 
-void Problems::throw_if_any(const std::string& where) const {
+void Problems::throw_if_any(const std::string& where, const std::string& wanted) const {
   if (count_ == 0) return;
-  std::string list = count_ == 1 ? "1 problem:" : std::to_string(count_) + " problems:";
-  for (const std::string& line : lines_) list += "\n  " + line;
-  if (count_ > lines_.size()) list += "\n  … and " + std::to_string(count_ - lines_.size()) + " more";
-  throw Error{{.where = where, .wanted = "a `folder` data set without mistakes (docs/own-data.md)", .found = list}};
+  std::string text = count_ == 1 ? "1 problem:" : std::to_string(count_) + " problems:";
+  const std::size_t shown = std::min(kShown, list_.size());
+  for (std::size_t i = 0; i < shown; ++i) text.append("\n  ").append(Error(list_[i]).what());
+  if (count_ > shown) text += "\n  … and " + std::to_string(count_ - shown) + " more";
+  throw ProblemsError({.where = where, .field = {}, .wanted = wanted, .found = text, .hint = {}}, *this);
+}
+
+void check_all(std::size_t count, const std::function<void(std::size_t, Problems&)>& check, Problems& into) {
+  const std::size_t jobs = (count + kChecksPerJob - 1) / kChecksPerJob;
+  std::vector<Problems> found(jobs);
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t job = next++; job < jobs; job = next++) {
+      const std::size_t end = std::min(count, (job + 1) * kChecksPerJob);
+      for (std::size_t i = job * kChecksPerJob; i < end; ++i) check(i, found[job]);
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    const std::size_t threads = std::min<std::size_t>(std::max(1U, std::thread::hardware_concurrency()), jobs);
+    for (std::size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+    work();
+  }
+  for (const Problems& p : found) into.add(p);
 }
 
 }  // namespace m3vit

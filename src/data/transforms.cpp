@@ -81,7 +81,7 @@ void flip_horizontal(Sample& sample) {
   for (std::size_t i = 0; i < normals.data.size(); i += 3) normals.data[i] = 0.0F - normals.data[i];  // no −0
 }
 
-void rotate_scale(Sample& sample, double degrees, double scale, bool divide_depth) {
+void rotate_scale(Sample& sample, double degrees, double scale, bool divide_depth, bool normals_y_down) {
   assert(scale > 0);
   if (degrees == 0 && scale == 1) return;
   const int height = sample.image.height;
@@ -101,7 +101,7 @@ void rotate_scale(Sample& sample, double degrees, double scale, bool divide_dept
   });
 
   // x right and y up: the camera frame is right-handed as seen, so a counter-clockwise turn has the usual matrix.
-  const double angle = degrees * CV_PI / 180;
+  const double angle = (normals_y_down ? -degrees : degrees) * CV_PI / 180;
   const auto c = static_cast<float>(std::cos(angle));
   const auto s = static_cast<float>(std::sin(angle));
   ImageF32& normals = sample.label(TaskId::kNormals);
@@ -133,7 +133,7 @@ void resize(Sample& sample, int height, int width, bool antialias) {
   });
 }
 
-void augment(Sample& sample, const AugmentConfig& config, Rng& rng) {
+void augment(Sample& sample, const AugmentConfig& config, Rng& rng, bool normals_y_down) {
   // Every draw is made whatever the configuration, so that switching one off leaves the others' values alone.
   const bool flip = rng.coin(config.flip);
   const double degrees = rng.uniform(-config.rotate, config.rotate);
@@ -148,7 +148,7 @@ void augment(Sample& sample, const AugmentConfig& config, Rng& rng) {
     scale = config.scale[0] + (config.scale[1] - config.scale[0]) * share;
   }
   if (flip) flip_horizontal(sample);
-  rotate_scale(sample, config.rotate == 0 ? 0 : degrees, scale, config.divide_depth);
+  rotate_scale(sample, config.rotate == 0 ? 0 : degrees, scale, config.divide_depth, normals_y_down);
   if (config.brightness != 0) scale_brightness(sample.image, brightness);
 }
 

@@ -14,11 +14,12 @@ void flip_horizontal(Sample& sample);
 /// for nothing). What lies outside the old picture: ImageNet's mean colour, unknown labels.
 /// The result is exact for a camera of `scale` times the focal length; with `divide_depth` the world is `scale` times
 /// smaller as well, so that a thing as large in the picture as a near one is near. Normals do not depend on either.
-void rotate_scale(Sample& sample, double degrees, double scale, bool divide_depth);
+/// `normals_y_down`: their y points down (DatasetInfo::normals_y_down).
+void rotate_scale(Sample& sample, double degrees, double scale, bool divide_depth, bool normals_y_down = false);
 /// To [height, width], aspect not kept; the same interpolations (the image by resize_rgb when `antialias`). Nearest
 /// means the source pixel under the new pixel's centre, so labels stay aligned with the image.
 void resize(Sample& sample, int height, int width, bool antialias);
 /// Draws and applies the configured augmentation: flip, one rotate_scale, brightness (clipped). Always four draws.
-void augment(Sample& sample, const AugmentConfig& config, Rng& rng);
+void augment(Sample& sample, const AugmentConfig& config, Rng& rng, bool normals_y_down = false);
 
 }  // namespace m3vit

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/progress.h"
 #include "eval/frame_pool.h"
+#include "eval/native_prediction.h"
 
 namespace m3vit {
 namespace {
@@ -63,7 +64,7 @@ EvalResult evaluate(const Dataset& dataset, const Config& config, const Predicto
   std::vector<std::unique_ptr<Metric>> totals;
   for (const TaskConfig& task : tasks) {
     channels.push_back(output_channels(task, dataset.info()));
-    totals.push_back(make_metric(task.id(), channels.back(), config.eval));
+    totals.push_back(make_metric(task.id(), channels.back(), config.eval, config.protocol));
   }
 
   LoaderOptions loading;
@@ -72,7 +73,12 @@ EvalResult evaluate(const Dataset& dataset, const Config& config, const Predicto
   loading.batch_size = config.train.batch_size;
   loading.shuffle = false;
   loading.drop_last = false;
-  loading.keep_samples = std::ranges::any_of(tasks, [](const TaskConfig& t) { return t.id() == TaskId::kEdge; });
+  // Archives are scored at each frame's own size, as their published scripts do.
+  const bool native = dataset.info().archive;
+  loading.native_labels = native;
+  loading.keep_samples =
+      native || std::ranges::any_of(tasks, [](const TaskConfig& t) { return t.id() == TaskId::kEdge; });
+  loading.protocol = config.protocol;
   loading.seed = static_cast<std::uint64_t>(config.train.seed);
   loading.workers = std::max(1, config.data.workers);
   loading.prefetch = std::max(1, config.data.prefetch);
@@ -103,11 +109,18 @@ EvalResult evaluate(const Dataset& dataset, const Config& config, const Predicto
                        .found = std::to_string(raw->size())});
         }
         for (int b = 0; b < frames; ++b) {
-          pool.submit([&config, task = tasks[t].id(), t, b, batch, raw, frame_values, count = channels[t]] {
-            FrameMetric one{t, make_metric(task, count, config.eval)};
-            const std::span<const float> all(*raw);
-            one.metric->update(all.subspan(static_cast<std::size_t>(b) * frame_values, frame_values), count,
-                               label_of(*batch, task, b));
+          pool.submit([&config, native, task = tasks[t].id(), t, b, batch, raw, frame_values, count = channels[t]] {
+            FrameMetric one{t, make_metric(task, count, config.eval, config.protocol)};
+            const std::span<const float> frame =
+                std::span(*raw).subspan(static_cast<std::size_t>(b) * frame_values, frame_values);
+            const ImageF32 label = label_of(*batch, task, b);
+            if (!native) {
+              one.metric->update(frame, count, label);
+            } else if (!label.empty()) {
+              one.metric->score(native_prediction(task, frame, count, batch->height, batch->width, label.height,
+                                                  label.width, config.protocol),
+                                label);
+            }
             return one;
           });
         }

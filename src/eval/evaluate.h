@@ -32,13 +32,19 @@ struct EvalOptions {
   std::function<bool()> cancelled;  ///< polled between batches; the result then covers the frames so far
 };
 
-/// Frames in the data set's order, config.train.batch_size at a time, without augmentation, labels at
-/// model.image_size. Throws Error for a task that the config lacks or a prediction of the wrong size.
+/// Frames in the data set's order, config.train.batch_size at a time, without augmentation, labels at model.image_size;
+/// of a published archive at their own size, by config.protocol. Throws Error for a task that the config lacks or a
+/// prediction of the wrong size.
 EvalResult evaluate(const Dataset& dataset, const Config& config, const Predictor& predict, const EvalOptions& options);
 
 /// Δm in percent against `single` (results keyed like `result`); tasks missing there, or without a value, are left out
 /// and named in `missing` (may be null). NaN when none is left.
 double delta_m(const EvalResult& result, const EvalResult& single, std::vector<std::string>* missing);
+/// The same without the edge task, as the authors' script computes PASCAL's: NaN when edge did not count in delta_m.
+double delta_m_without_edge(const EvalResult& result, const EvalResult& single);
+/// LibMTL's, in percent: the mean over tasks of the mean relative gain of every metric of the task that both have.
+/// Tasks without any are left out.
+double delta_m_by_metric(const EvalResult& result, const EvalResult& single);
 
 nlohmann::json to_json(const EvalResult& result);            ///< {T: {name: value}}; NaN as null
 nlohmann::json per_class_to_json(const EvalResult& result);  ///< {T: [IoU, …]}; absent classes as null

@@ -73,6 +73,7 @@ MeanPredictor::MeanPredictor(const Dataset& train, const Config& config, std::in
   loading.shuffle = false;
   loading.drop_last = false;
   loading.workers = std::max(1, config.data.workers);
+  loading.protocol = config.protocol;
   Loader loader(train, loading);
   const std::size_t pixels = static_cast<std::size_t>(loading.height) * static_cast<std::size_t>(loading.width);
   std::vector<PixelSums> sums(config.tasks.size());

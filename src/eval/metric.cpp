@@ -7,26 +7,27 @@
 
 namespace m3vit {
 
-std::unique_ptr<Metric> make_metric(TaskId task, int classes, const EvalConfig& config) {
+std::unique_ptr<Metric> make_metric(TaskId task, int classes, const EvalConfig& config, Protocol protocol) {
   switch (task) {
     case TaskId::kSemseg:
-      return make_segmentation_metric(classes, /*skip_background=*/false);
+      return make_segmentation_metric(classes, /*skip_background=*/false, protocol);
     case TaskId::kHumanParts:
-      return make_segmentation_metric(classes, /*skip_background=*/true);
+      return make_segmentation_metric(classes, /*skip_background=*/true, protocol);
     case TaskId::kDepth:
-      return make_depth_metric();
+      return make_depth_metric(config, protocol);
     case TaskId::kNormals:
-      return make_normals_metric();
+      return make_normals_metric(config, protocol);
     case TaskId::kEdge:
       return make_edge_metric(config);
     case TaskId::kSal:
-      return make_saliency_metric();
+      return make_saliency_metric(config);
   }
   throw Error({.where = "eval", .field = "task", .wanted = task_names()});
 }
 
 Better metric_direction(std::string_view name) {
-  constexpr std::array<std::string_view, 6> kErrors{"rmse", "log_rmse", "abs_rel", "sq_rel", "mean", "median"};
+  constexpr std::array<std::string_view, 9> kErrors{"rmse",   "log_rmse",   "abs_rel", "sq_rel", "mean",
+                                                    "median", "rmse_astmt", "abs_err", "rel_err"};
   for (const std::string_view error : kErrors) {
     if (name == error) return Better::kLower;
   }
@@ -57,6 +58,26 @@ bool check_frame(const char* metric, std::span<const float> raw, int channels, i
                  .found = std::to_string(raw.size())});
   }
   return true;
+}
+
+bool check_finished(const char* metric, const ImageF32& prediction, int channels, const ImageF32& label) {
+  if (label.empty()) return false;
+  if (prediction.height != label.height || prediction.width != label.width || prediction.channels != channels ||
+      label.channels < channels) {
+    const auto text = [](const ImageF32& m) {
+      return std::to_string(m.height) + " × " + std::to_string(m.width) + " × " + std::to_string(m.channels);
+    };
+    throw Error({.where = metric, .field = "prediction size", .wanted = text(label), .found = text(prediction)});
+  }
+  return true;
+}
+
+std::size_t best_class(std::span<const float> raw, std::size_t classes, std::size_t pixels, std::size_t pixel) {
+  std::size_t best = 0;
+  for (std::size_t c = 1; c < classes; ++c) {
+    if (raw[c * pixels + pixel] > raw[best * pixels + pixel]) best = c;
+  }
+  return best;
 }
 
 }  // namespace m3vit

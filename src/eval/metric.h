@@ -24,6 +24,8 @@ class Metric {
   /// `raw` [C, H, W]: logits, metres, or unnormalised normals, as the head puts out. `label` as in data/sample.h, same
   /// H, W. Frames whose label is empty are skipped. Throws Error when sizes or channels do not fit.
   virtual void update(std::span<const float> raw, int channels, const ImageF32& label) = 0;
+  /// The same for a prediction that is finished (eval/native_prediction.h): [H, W, C] in the label's own terms.
+  virtual void score(const ImageF32& prediction, const ImageF32& label) = 0;
   virtual void merge(const Metric& other) = 0;  ///< same concrete type and options
   /// Primary metric first. NaN where nothing valid was seen.
   virtual std::vector<MetricValue> compute() const = 0;
@@ -32,7 +34,8 @@ class Metric {
 };
 
 /// `classes` = head outputs. Throws Error for impossible options.
-std::unique_ptr<Metric> make_metric(TaskId task, int classes, const EvalConfig& config);
+std::unique_ptr<Metric> make_metric(TaskId task, int classes, const EvalConfig& config,
+                                    Protocol protocol = Protocol::kSurvey);
 
 /// Direction of a metric by its name: errors and angles are better when lower, everything else when higher.
 Better metric_direction(std::string_view name);

@@ -35,6 +35,7 @@ void write_prediction_sheet(const std::filesystem::path& path, const Dataset& da
   loading.shuffle = false;
   loading.keep_samples = true;
   loading.workers = 1;
+  loading.protocol = config.protocol;
   loading.prefetch = 1;
   Loader loader(dataset, loading);
   const std::optional<Batch> batch = loader.next();

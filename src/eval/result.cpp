@@ -59,6 +59,39 @@ double delta_m(const EvalResult& result, const EvalResult& single, std::vector<s
   return tasks == 0 ? kNan : 100 * sum / tasks;
 }
 
+double delta_m_without_edge(const EvalResult& result, const EvalResult& single) {
+  const std::string edge(task_spec(TaskId::kEdge).name);
+  if (!std::isfinite(relative_gain(task_spec(TaskId::kEdge), result.primary(edge), single.primary(edge)))) return kNan;
+  EvalResult rest = result;
+  rest.metrics.erase(edge);
+  return delta_m(rest, single, nullptr);
+}
+
+double delta_m_by_metric(const EvalResult& result, const EvalResult& single) {
+  double sum = 0;
+  int tasks = 0;
+  for (const TaskSpec& spec : kTasks) {
+    const auto mine = result.metrics.find(std::string(spec.name));
+    const auto theirs = single.metrics.find(std::string(spec.name));
+    if (mine == result.metrics.end() || theirs == single.metrics.end()) continue;
+    double task_sum = 0;
+    int metrics = 0;
+    for (const MetricValue& m : mine->second) {
+      for (const MetricValue& s : theirs->second) {
+        if (s.name != m.name) continue;
+        const double change = (m.value - s.value) / s.value;
+        if (!std::isfinite(change)) continue;
+        task_sum += metric_direction(m.name) == Better::kHigher ? change : -change;
+        ++metrics;
+      }
+    }
+    if (metrics == 0) continue;
+    sum += task_sum / metrics;
+    ++tasks;
+  }
+  return tasks == 0 ? kNan : 100 * sum / tasks;
+}
+
 nlohmann::json to_json(const EvalResult& result) {
   nlohmann::json json = nlohmann::json::object();
   for (const auto& [task, values] : result.metrics) {

@@ -75,6 +75,10 @@ std::vector<Row> table_rows(const Comparison& c) {
     }
   }
   rows.push_back(value_row("Δm", "%", c.delta_m, true, "{:+.2f}"));
+  if (std::any_of(c.delta_m_without_edge.begin(), c.delta_m_without_edge.end(),
+                  [](double v) { return std::isfinite(v); })) {
+    rows.push_back(value_row("", "% without edge", c.delta_m_without_edge, true, "{:+.2f}"));
+  }
   const auto cost_row = [&](std::string task, std::string name, auto&& get) {
     Row row{std::move(task), std::move(name), {}};
     bool any = false;
@@ -167,6 +171,7 @@ Comparison compare_runs(std::vector<RunResult> runs, const std::optional<EvalRes
   for (const RunResult& run : runs) {
     c.missing.emplace_back();
     c.delta_m.push_back(delta_m(run.result, c.baseline, &c.missing.back()));
+    c.delta_m_without_edge.push_back(delta_m_without_edge(run.result, c.baseline));
   }
   c.runs = std::move(runs);
   return c;
@@ -182,6 +187,7 @@ nlohmann::json to_json(const Comparison& c) {
                        {"delta_m", nullptr},
                        {"delta_m_without", c.missing[i]}};
     if (std::isfinite(c.delta_m[i])) one["delta_m"] = c.delta_m[i];
+    if (std::isfinite(c.delta_m_without_edge[i])) one["delta_m_without_edge"] = c.delta_m_without_edge[i];
     if (run.epoch) one["epoch"] = *run.epoch;
     if (run.cost) one.update(to_json(*run.cost));
     json["runs"].push_back(std::move(one));

@@ -29,6 +29,7 @@ struct Comparison {
   EvalResult baseline;  ///< S of Δm
   std::string baseline_name;
   std::vector<double> delta_m;                    ///< percent, one a run; NaN when it shares no task with the baseline
+  std::vector<double> delta_m_without_edge;       ///< NaN where edge does not count in delta_m
   std::vector<std::vector<std::string>> missing;  ///< tasks left out of each run's Δm
 };
 

@@ -331,6 +331,7 @@ class Trainer {
     o.workers = config_.data.workers;
     o.prefetch = config_.data.prefetch;
     o.augment = &config_.data.augment;
+    o.protocol = config_.protocol;
     return o;
   }
 

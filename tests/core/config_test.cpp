@@ -173,10 +173,11 @@ INSTANTIATE_TEST_SUITE_P(
                  "f.json: tasks.0.weight_of_everything: want one of the keys name, outputs, loss_weight, found an "
                  "unknown key"},
         BadValue{"/trian", 2,
-                 "f.json: trian: want one of the keys model, tasks, data, train, eval, found an unknown key "
+                 "f.json: trian: want one of the keys protocol, model, tasks, data, train, eval, found an unknown key "
                  "(did you mean 'train'?)"},
         BadValue{"/a~1b\n", 2,
-                 "f.json: \"a/b\\n\": want one of the keys model, tasks, data, train, eval, found an unknown key"}));
+                 "f.json: \"a/b\\n\": want one of the keys protocol, model, tasks, data, train, eval, found an unknown "
+                 "key"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Ranges, ConfigRejects,
@@ -211,9 +212,17 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/model/moe/every", 13,
                  "f.json: model.moe.every: want at most depth (12), or no block has experts, found 13"},
         BadValue{"/model/moe/prune_below", 1.5, "f.json: model.moe.prune_below: want 0.0 … 1.0, found 1.5"},
-        BadValue{"/data/dataset", "nyud", "f.json: data.dataset: want one of rooms, folder, found \"nyud\""},
+        BadValue{"/data/dataset", "nuyd",
+                 "f.json: data.dataset: want one of rooms, folder, nyud, pascal_context, cityscapes, found \"nuyd\" "
+                 "(did you mean 'nyud'?)"},
+        BadValue{"/data/dataset", "cityscapes",
+                 "f.json: data.root: want its directory, as data.dataset is cityscapes, found none"},
+        BadValue{"/protocol", "B", "f.json: protocol: want one of S, A, MTAN, found \"B\""},
+        BadValue{
+            "/eval/edge_setting", "seism",
+            "f.json: eval.edge_setting: want one of custom, survey, astmt, bdet_pascal, bdet_nyud, found \"seism\""},
         BadValue{"/data/dataset", "folder",
-                 "f.json: data.root: want the folder's path, as data.dataset is folder, found none"},
+                 "f.json: data.root: want its directory, as data.dataset is folder, found none"},
         BadValue{"/data/augment/flip", 1.1, "f.json: data.augment.flip: want 0.0 … 1.0, found 1.1"},
         BadValue{"/data/augment/scale", json::array({1.5, 0.5}),
                  "f.json: data.augment.scale: want [low, high] with low ≤ high, found [1.5,0.5]"},
@@ -267,7 +276,7 @@ TEST(ConfigText, RefusesWhatIsNotStrictJson) {
   EXPECT_THAT(error(R"({"tasks":[{"name":"depth"}],"tasks":[]})"),
               HasSubstr("m.st: config: want each key once, found \"tasks\" twice"));
   EXPECT_THAT(error(std::string(100'000, '[')), HasSubstr("want at most 32 levels of nesting"));
-  EXPECT_THAT(error("[1]"), HasSubstr("want a map with the keys model, tasks"));
+  EXPECT_THAT(error("[1]"), HasSubstr("want a map with the keys protocol, model, tasks"));
   EXPECT_THAT(error("{\"tasks\":[{\"name\":\"\xFF\"}]}"), HasSubstr("want JSON"));
   std::string many = "{\"tasks\":[0";
   for (int i = 0; i < 200'000; ++i) many += ",0";

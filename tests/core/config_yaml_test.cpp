@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/yaml_tree.h"
@@ -89,7 +90,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadYaml{"--- {}\n--- {}\n", "r.yaml: want one YAML document, found several"},
         BadYaml{"a: [1, 2\n", "r.yaml:2:1: want YAML, found end of sequence flow not found"},
         BadYaml{"extends: base.yaml\n", "r.yaml:1:1: extends: want none, as this text is no file, found \"base.yaml\""},
-        BadYaml{"just text", "r.yaml: want a map with the keys model, tasks, data, train, eval, found \"just text\""}));
+        BadYaml{"just text",
+                "r.yaml: want a map with the keys protocol, model, tasks, data, train, eval, found \"just text\""}));
 
 TEST(ConfigYaml, DeepNestingIsAnErrorNotAStackOverflow) {
   for (const char* open : {"[", "{a: ", "- ", "? "}) {
@@ -188,9 +190,10 @@ TEST(ConfigSet, ReplacesAWholeNode) {
 TEST(ConfigSet, ErrorsNameTheOption) {
   EXPECT_EQ(error_of(kGood, {"train.epochs=five"}),
             "--set train.epochs: train.epochs: want an integer, found \"five\"");
-  EXPECT_EQ(error_of(kGood, {"trian.epochs=5"}),
-            "--set trian.epochs: trian: want one of the keys model, tasks, data, train, eval, found an unknown key "
-            "(did you mean 'train'?)");
+  EXPECT_EQ(
+      error_of(kGood, {"trian.epochs=5"}),
+      "--set trian.epochs: trian: want one of the keys protocol, model, tasks, data, train, eval, found an unknown key "
+      "(did you mean 'train'?)");
   EXPECT_EQ(error_of(kGood, {"model.embed_dim=97"}),
             "--set model.embed_dim: model.embed_dim: want a multiple of num_heads (3), found 97");
   EXPECT_EQ(error_of(kGood, {"epochs"}), "--set: want KEY=VALUE, for example train.epochs=5, found \"epochs\"");
@@ -267,6 +270,40 @@ TEST(ConfigYaml, EveryRecipeOfTheProjectIsValid) {
     const Config c = load_config(entry.path());
     EXPECT_EQ(to_json(parse_config(to_yaml(c), "again")), to_json(c)) << entry.path();
   }
+}
+
+TEST(EveryRecipe, Loads) {
+  int recipes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(M3VIT_SOURCE_DIR "/configs")) {
+    if (entry.path().extension() != ".yaml" || entry.path().parent_path().filename() == "reproduce") continue;
+    ++recipes;
+    SCOPED_TRACE(entry.path().string());
+    const Config config = load_config(entry.path());
+    EXPECT_FALSE(config.tasks.empty());
+    // A recipe for a published archive says its classes, so that it can be inspected without the data.
+    for (const TaskConfig& t : config.tasks) EXPECT_TRUE(config.data.dataset == "rooms" || t.outputs > 0) << t.name;
+    const std::string folder = entry.path().parent_path().filename().string();
+    EXPECT_EQ(config.data.dataset, folder == "pascal" ? "pascal_context" : folder);
+    const std::string stem = entry.path().stem().string();
+    if (stem.starts_with("small_") || stem.starts_with("tiny_")) {
+      EXPECT_EQ(config.model.embed_dim, stem.starts_with("small_") ? 384 : 192);
+      EXPECT_EQ(config.model.moe.has_value(), stem.find("_m3vit") != std::string::npos);
+    }
+  }
+  EXPECT_GE(recipes, 30);
+}
+
+TEST(ProtocolKeys, ThatAProtocolDoesNotUseAreRefused) {
+  EXPECT_EQ(error_of("protocol: A\ntasks: [{name: depth}]\ndata: {augment: {scale: [0.5, 2.0]}}\n"), "(no error)");
+  EXPECT_THAT(error_of("protocol: A\ntasks: [{name: depth}]\ndata: {augment: {rotate: 20}}\n"),
+              HasSubstr("r.yaml:3:18: data.augment.rotate: want 0 under protocol A"));
+  EXPECT_THAT(error_of("protocol: A\ntasks: [{name: depth}]\ndata: {augment: {scales: [1.0, 1.5]}}\n"),
+              HasSubstr("data.augment.scales: want [] (scale is a range) under protocol A"));
+  EXPECT_EQ(error_of("protocol: MTAN\ntasks: [{name: depth}]\ndata: {augment: {scales: [1.0, 1.5]}}\n"), "(no error)");
+  EXPECT_THAT(error_of("protocol: MTAN\ntasks: [{name: depth}]\ndata: {augment: {scales: [0.5]}}\n"),
+              HasSubstr("data.augment.scales.0: want 1.0 … 100.0, found 0.5"));
+  EXPECT_THAT(error_of("tasks: [{name: edge}]\neval: {edge_setting: survey, edge_nms: true}\n"),
+              HasSubstr("eval.edge_setting: want custom beside edge_max_dist, edge_thresholds or edge_nms"));
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "eval/edge/edge_options.h"
+#include "eval/metrics/metrics.h"
 #include "eval_testing.h"
 
 namespace m3vit {
@@ -14,12 +16,24 @@ namespace {
 /// A logit whose 8-bit probability is `v` for certain (the middle of the byte).
 float logit_of_byte(int v) { return logit((v + 0.5) / 255.5); }
 
+std::vector<float> thresholds(int n) {
+  EvalConfig config;
+  config.edge_thresholds = n;
+  return edge_options(config).thresholds;
+}
+
+/// What a file holds of a logit.
+std::vector<float> stored(std::vector<float> logits) {
+  for (float& v : logits) v = static_cast<float>(sigmoid_level(v)) / 255.0F;
+  return logits;
+}
+
 TEST(PlainReader, PassesAThresholdWhenTheTruncatedByteOver255IsAtLeastIt) {
   std::vector<float> logits;
   for (int v = 0; v < 255; ++v) logits.push_back(logit_of_byte(v));
   logits.push_back(100.0F);
   for (const int n : {1, 4, 99, 254, 1000}) {
-    const std::vector<std::uint16_t> levels = read_edge_plain(logits, n);
+    const std::vector<std::uint16_t> levels = read_edge_plain(stored(logits), thresholds(n));
     for (int v = 0; v < 256; ++v) {
       int passed = 0;
       for (int k = 1; k <= n; ++k) passed += v * (n + 1) >= 255 * k;  // v/255 ≥ k/(n+1)
@@ -30,9 +44,9 @@ TEST(PlainReader, PassesAThresholdWhenTheTruncatedByteOver255IsAtLeastIt) {
 
 TEST(PlainReader, TruncatesToBytesAndTakesNanForZero) {
   // 0.5 · 255 = 127.5 is stored as 127, which misses t = 0.5
-  EXPECT_EQ(read_edge_plain(std::vector<float>{0.0F}, 1)[0], 0);
-  EXPECT_EQ(read_edge_plain(std::vector<float>{logit(0.503)}, 1)[0], 1);
-  EXPECT_EQ(read_edge_plain(std::vector<float>{NAN}, 99)[0], 0);
+  EXPECT_EQ(read_edge_plain(stored({0.0F}), thresholds(1))[0], 0);
+  EXPECT_EQ(read_edge_plain(stored({logit(0.503)}), thresholds(1))[0], 1);
+  EXPECT_EQ(read_edge_plain(stored({NAN}), thresholds(99))[0], 0);
 }
 
 /// The published suppression in plain loops, double precision.
@@ -138,11 +152,13 @@ TEST(NmsReader, KeepsTheRidgeOfABlurredVerticalLineOnly) {
 TEST(NmsReader, PassesThresholdsStrictly) {
   // a constant map has no stronger neighbour anywhere: only the byte and the border's fading count
   constexpr int kH = 20, kW = 20;
-  const std::vector<float> logits(kH * kW, logit_of_byte(51));                 // 51/255 = 0.2
-  const std::vector<std::uint16_t> levels = read_edge_nms(logits, kH, kW, 4);  // 0.2, 0.4 …
+  const std::vector<float> logits(kH * kW, logit_of_byte(51));                                     // 51/255 = 0.2
+  const std::vector<std::uint16_t> levels = read_edge_nms(stored(logits), kH, kW, thresholds(4));  // 0.2, 0.4 …
   EXPECT_EQ(levels[10 * kW + 10], 0);
-  EXPECT_EQ(read_edge_nms(std::vector<float>(kH * kW, logit_of_byte(52)), kH, kW, 4)[10 * kW + 10], 1);
-  EXPECT_EQ(read_edge_nms(std::vector<float>(kH * kW, logit_of_byte(200)), kH, kW, 4)[0], 0) << "border fades to 0";
+  EXPECT_EQ(read_edge_nms(stored(std::vector<float>(kH * kW, logit_of_byte(52))), kH, kW, thresholds(4))[10 * kW + 10],
+            1);
+  EXPECT_EQ(read_edge_nms(stored(std::vector<float>(kH * kW, logit_of_byte(200))), kH, kW, thresholds(4))[0], 0)
+      << "border fades to 0";
 }
 
 }  // namespace

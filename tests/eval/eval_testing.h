@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/rng.h"
-#include "eval/edge/bitmap.h"
+#include "core/bitmap.h"
 #include "eval/metric.h"
 
 namespace m3vit {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "eval/edge/bitmap.h"
+#include "core/bitmap.h"
 
 namespace m3vit {
 

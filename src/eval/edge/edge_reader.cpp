@@ -5,8 +5,6 @@
 #include <numbers>
 #include <opencv2/imgproc.hpp>
 
-#include "eval/metrics/metrics.h"
-
 namespace m3vit {
 namespace {
 
@@ -55,11 +53,11 @@ float bilinear(const cv::Mat& map, float y, float x) {
 
 }  // namespace
 
-std::vector<std::uint16_t> read_edge_plain(std::span<const float> logits, int thresholds) {
-  std::vector<std::uint16_t> levels(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    levels[i] = static_cast<std::uint16_t>(std::min(sigmoid_level(logits[i]) * (thresholds + 1) / 255, thresholds));
-  }
+std::vector<std::uint16_t> read_edge_plain(std::span<const float> map, std::span<const float> thresholds) {
+  std::vector<std::uint16_t> levels(map.size());
+  std::transform(map.begin(), map.end(), levels.begin(), [&](float p) {
+    return static_cast<std::uint16_t>(std::upper_bound(thresholds.begin(), thresholds.end(), p) - thresholds.begin());
+  });
   return levels;
 }
 
@@ -96,19 +94,13 @@ std::vector<float> suppress_non_maxima(std::vector<float> values, int height, in
   return out;
 }
 
-std::vector<std::uint16_t> read_edge_nms(std::span<const float> logits, int height, int width, int thresholds) {
-  std::vector<float> map(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) map[i] = static_cast<float>(sigmoid_level(logits[i])) / 255.0F;
+std::vector<std::uint16_t> read_edge_nms(std::vector<float> map, int height, int width,
+                                         std::span<const float> thresholds) {
   map = suppress_non_maxima(std::move(map), height, width);
-  std::vector<std::uint16_t> levels(logits.size());
-  for (std::size_t i = 0; i < map.size(); ++i) {
-    // Compared in single precision, in which the map is, so that v/255 equal to a threshold does not pass it.
-    const auto passes = [&](int k) { return map[i] > static_cast<float>(k) / static_cast<float>(thresholds + 1); };
-    int level = std::clamp(static_cast<int>(map[i] * static_cast<float>(thresholds + 1)), 0, thresholds);
-    while (level > 0 && !passes(level)) --level;
-    while (level < thresholds && passes(level + 1)) ++level;
-    levels[i] = static_cast<std::uint16_t>(level);
-  }
+  std::vector<std::uint16_t> levels(map.size());
+  std::transform(map.begin(), map.end(), levels.begin(), [&](float p) {
+    return static_cast<std::uint16_t>(std::lower_bound(thresholds.begin(), thresholds.end(), p) - thresholds.begin());
+  });
   return levels;
 }
 

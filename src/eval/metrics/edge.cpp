@@ -6,10 +6,12 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/label_outline.h"
+#include "core/thin.h"
 #include "data/sample.h"
 #include "eval/edge/boundary_match.h"
+#include "eval/edge/edge_options.h"
 #include "eval/edge/edge_reader.h"
-#include "eval/edge/thin.h"
 #include "eval/metrics/metrics.h"
 
 namespace m3vit {
@@ -60,29 +62,28 @@ double average_precision(const std::vector<Counts>& by_threshold) {
 
 class EdgeMetric final : public Metric {
  public:
-  explicit EdgeMetric(const EvalConfig& config)
-      : config_(config), by_threshold_(static_cast<std::size_t>(config.edge_thresholds)) {}
+  EdgeMetric(EdgeOptions options, bool eight_bit)
+      : options_(std::move(options)), eight_bit_(eight_bit), by_threshold_(options_.thresholds.size()) {}
 
   void update(std::span<const float> raw, int channels, const ImageF32& label) override {
     if (!check_frame("edge", raw, channels, 1, label, 1)) return;
-    const double radius = config_.edge_max_dist * std::hypot(label.height, label.width);
-    Bitmap unknown(label.height, label.width);
-    std::vector<BoundaryMatcher> annotators = read_truth(label, radius, unknown);
-    if (annotators.empty()) return;
-    const std::vector<Counts> counts = sweep(raw, annotators, unknown);
-    ++frames_;
-    const Counts* best = &counts.front();
-    for (std::size_t k = 0; k < counts.size(); ++k) {
-      by_threshold_[k].add(counts[k]);
-      if (counts[k].f() > best->f()) best = &counts[k];
-    }
-    best_by_image_.add(*best);
+    std::vector<float> map(raw.size());
+    std::transform(raw.begin(), raw.end(), map.begin(), [&](float v) { return stored(sigmoid(v)); });
+    add_frame(std::move(map), label);
+  }
+
+  void score(const ImageF32& prediction, const ImageF32& label) override {
+    if (!check_finished("edge", prediction, 1, label)) return;
+    std::vector<float> map(prediction.data.size());
+    std::transform(prediction.data.begin(), prediction.data.end(), map.begin(),
+                   [&](float v) { return stored(static_cast<double>(v)); });
+    add_frame(std::move(map), label);
   }
 
   void merge(const Metric& other) override {
     const auto& o = dynamic_cast<const EdgeMetric&>(other);
-    assert(o.config_.edge_max_dist == config_.edge_max_dist && o.by_threshold_.size() == by_threshold_.size() &&
-           o.config_.edge_nms == config_.edge_nms);
+    assert(o.options_.max_dist == options_.max_dist && o.options_.thresholds == options_.thresholds &&
+           o.options_.nms == options_.nms && o.options_.outline == options_.outline);
     frames_ += o.frames_;
     best_by_image_.add(o.best_by_image_);
     for (std::size_t k = 0; k < by_threshold_.size(); ++k) by_threshold_[k].add(o.by_threshold_[k]);
@@ -99,8 +100,37 @@ class EdgeMetric final : public Metric {
   }
 
  private:
+  /// A probability as the reader finds it in the file, v/255; NaN is 0.
+  float stored(double p) const {
+    if (eight_bit_) return static_cast<float>(stored_level(p)) / 255.0F;
+    return p > 0 ? static_cast<float>(p) : 0.0F;
+  }
+
+  void add_frame(std::vector<float> map, const ImageF32& label) {
+    const double radius = options_.max_dist * std::hypot(label.height, label.width);
+    Bitmap unknown(label.height, label.width);
+    std::vector<BoundaryMatcher> annotators = read_truth(label, radius, unknown);
+    if (annotators.empty()) return;
+    const std::vector<Counts> counts = sweep(std::move(map), annotators, unknown);
+    ++frames_;
+    const Counts* best = &counts.front();
+    for (std::size_t k = 0; k < counts.size(); ++k) {
+      by_threshold_[k].add(counts[k]);
+      if (counts[k].f() > best->f()) best = &counts[k];
+    }
+    best_by_image_.add(*best);
+  }
+
+  /// bdet's truth for NYUD: the edge map goes through seg2bmap as if it were a label map, so each line gives its
+  /// outline.
+  static Bitmap outlined(const Bitmap& lines) {
+    Image<std::int32_t> as_labels(lines.height(), lines.width(), 1);
+    lines.for_each([&](int y, int x) { as_labels.at(y, x) = 1; });
+    return label_outline(as_labels);
+  }
+
   /// One matcher for each annotator that labelled anything; `unknown` = pixels that none of these labelled.
-  static std::vector<BoundaryMatcher> read_truth(const ImageF32& label, double radius, Bitmap& unknown) {
+  std::vector<BoundaryMatcher> read_truth(const ImageF32& label, double radius, Bitmap& unknown) const {
     std::vector<BoundaryMatcher> annotators;
     std::vector<int> labelled(static_cast<std::size_t>(label.height) * static_cast<std::size_t>(label.width));
     for (int a = 0; a < label.channels; ++a) {
@@ -116,6 +146,7 @@ class EdgeMetric final : public Metric {
         }
       }
       if (!any) continue;
+      if (options_.outline) truth = outlined(truth);
       thin(truth);
       annotators.emplace_back(truth, radius);
     }
@@ -130,22 +161,23 @@ class EdgeMetric final : public Metric {
   }
 
   /// Counts of one frame at every threshold, the lowest first.
-  std::vector<Counts> sweep(std::span<const float> raw, std::vector<BoundaryMatcher>& annotators,
+  std::vector<Counts> sweep(std::vector<float> map, std::vector<BoundaryMatcher>& annotators,
                             const Bitmap& unknown) const {
     const int height = unknown.height();
     const int width = unknown.width();
-    const int n = config_.edge_thresholds;
-    const std::vector<std::uint16_t> levels =
-        config_.edge_nms ? read_edge_nms(raw, height, width, n) : read_edge_plain(raw, n);
-    std::vector<std::vector<int>> at_level(static_cast<std::size_t>(n) + 1);
+    const std::size_t n = options_.thresholds.size();
+    const std::vector<std::uint16_t> levels = options_.nms
+                                                  ? read_edge_nms(std::move(map), height, width, options_.thresholds)
+                                                  : read_edge_plain(map, options_.thresholds);
+    std::vector<std::vector<int>> at_level(n + 1);
     for (std::size_t i = 0; i < levels.size(); ++i) {
       if (levels[i] > 0) at_level[levels[i]].push_back(static_cast<int>(i));
     }
     Counts counts;
     for (const BoundaryMatcher& a : annotators) counts.truth += a.truth_pixels();
-    std::vector<Counts> by_threshold(static_cast<std::size_t>(n), counts);
+    std::vector<Counts> by_threshold(n, counts);
     Bitmap passed(height, width);
-    for (std::size_t k = static_cast<std::size_t>(n); k > 0; --k) {  // from few pixels to many
+    for (std::size_t k = n; k > 0; --k) {  // from few pixels to many
       if (!at_level[k].empty()) {
         for (const int i : at_level[k]) passed.set(i / width, i % width);
         counts = score(passed, annotators, unknown);
@@ -175,7 +207,8 @@ class EdgeMetric final : public Metric {
     return c;
   }
 
-  EvalConfig config_;
+  EdgeOptions options_;
+  bool eight_bit_;
   std::int64_t frames_ = 0;
   std::vector<Counts> by_threshold_;
   Counts best_by_image_;
@@ -184,19 +217,7 @@ class EdgeMetric final : public Metric {
 }  // namespace
 
 std::unique_ptr<Metric> make_edge_metric(const EvalConfig& config) {
-  if (!(config.edge_max_dist >= 0 && config.edge_max_dist <= 1)) {
-    throw Error({.where = "eval",
-                 .field = "edge_max_dist",
-                 .wanted = "0 … 1 (share of the image diagonal)",
-                 .found = std::to_string(config.edge_max_dist)});
-  }
-  if (config.edge_thresholds < 1 || config.edge_thresholds > 9999) {
-    throw Error({.where = "eval",
-                 .field = "edge_thresholds",
-                 .wanted = "1 … 9999",
-                 .found = std::to_string(config.edge_thresholds)});
-  }
-  return std::make_unique<EdgeMetric>(config);
+  return std::make_unique<EdgeMetric>(edge_options(config), config.eight_bit != EightBit::kNone);
 }
 
 }  // namespace m3vit

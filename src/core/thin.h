@@ -1,5 +1,5 @@
 #pragma once
-#include "eval/edge/bitmap.h"
+#include "core/bitmap.h"
 
 namespace m3vit {
 

@@ -1,4 +1,4 @@
-#include "eval/edge/thin.h"
+#include "core/thin.h"
 
 #include <array>
 
