@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"/data/augment/scale", 1.0, "f.json: data.augment.scale: want a list, found 1.0"},
         BadValue{"/model", json::array(),
                  "f.json: model: want a map with the keys preset, image_size, patch_size, embed_dim, depth, num_heads, "
-                 "mlp_ratio, drop_path, moe, head, tam, found []"},
+                 "mlp_ratio, drop_path, moe, resnet, head, tam, found []"},
         BadValue{"/train/optimizer", "adam",
                  "f.json: train.optimizer: want one of sgd, adamw, found \"adam\" (did you mean 'adamw'?)"},
         BadValue{"/model/moe/gate", 3,

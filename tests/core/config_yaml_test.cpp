@@ -266,7 +266,8 @@ TEST(ConfigExtends, AMissingBaseNamesWhoAskedForIt) {
 TEST(ConfigYaml, EveryRecipeOfTheProjectIsValid) {
   const std::filesystem::path folder = std::filesystem::path(M3VIT_SOURCE_DIR) / "configs";
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.path().extension() != ".yaml") continue;
+    // configs/reproduce holds tables of recipes, with a reader and tests of their own.
+    if (entry.path().extension() != ".yaml" || entry.path().parent_path().filename() == "reproduce") continue;
     const Config c = load_config(entry.path());
     EXPECT_EQ(to_json(parse_config(to_yaml(c), "again")), to_json(c)) << entry.path();
   }
