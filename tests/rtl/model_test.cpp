@@ -42,5 +42,9 @@ TEST(WholeModel, EqualsTheGoldenModelUnderRandomStalls) {
     expect_equal_on_random_configuration(seed, {.latency = 23, .bytes_per_cycle = 64, .stalls = seed});
 }
 
+TEST(WholeModel, WithAnOddNumberOfTokensRoutesNoneTwice) {
+  expect_equal_on_random_configuration(103, {.stalls = 3});  // 11 tokens, then ops with more rows
+}
+
 }  // namespace
 }  // namespace m3vit::rtl

@@ -52,7 +52,7 @@ const Case kCases[] = {
 
 class MoeLayerCase : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(All, MoeLayerCase, testing::ValuesIn(kCases),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& p) { return std::string(p.param.name); });
 
 TEST_P(MoeLayerCase, EqualsTheGoldenModelInEveryOrder) {
   for (const int mode : {kExpertOrder, kTokenOrder, kCached, kPairs})
