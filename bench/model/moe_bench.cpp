@@ -5,28 +5,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "model/vit.h"
+#include "timing.h"
 
 namespace m3vit {
 namespace {
 
+using timing::median;
+using timing::seconds_of;
+
 using torch::Tensor;
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
 
 /// Medians of `a` and `b` and the median of a/b over pairs measured side by side.
 nlohmann::json compare(const std::string& name_a, const std::string& name_b, const std::function<void()>& a,

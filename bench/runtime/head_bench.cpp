@@ -4,30 +4,21 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
-#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "runtime/random_head.h"
+#include "timing.h"
 
 namespace m3vit {
 namespace {
 
+using timing::median;
+using timing::seconds_of;
+
 using testing::RandomHead;
 using testing::Runner;
 using testing::size;
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
   double most = 0.0;

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <string>
 #include <thread>
@@ -16,9 +15,13 @@
 #include "runtime/gemm_case.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/team.h"
+#include "timing.h"
 
 namespace m3vit {
 namespace {
+
+using timing::median;
+using timing::seconds_of;
 
 using testing::GemmCase;
 using testing::GemmProblem;
@@ -50,17 +53,6 @@ std::vector<Shape> vit_small_shapes() {
           {"expert fc1, 1 token", {p, Kind::kIndexed, 1, 384, 384, 0, 0, 0, kGelu, kSet}},
           {"conv 3×3, 256, 64²", {p, Kind::kConv3x3, 4096, 256, 256, 64, 64, 0, kRelu, kSet}},
           {"conv 1×1, 256 → 40, 64²", {p, Kind::kRows, 4096, 40, 256, 0, 0, 0, kNone, kSet}}};
-}
-
-double seconds_of(const std::function<void()>& run) {
-  const auto begin = std::chrono::steady_clock::now();
-  run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
 }
 
 double peak_of(Team& team, std::string_view isa, Precision precision) {

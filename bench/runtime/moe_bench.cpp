@@ -16,9 +16,12 @@
 #include "core/rng.h"
 #include "m3vit/m3vit.hpp"
 #include "runtime/pack.h"
+#include "timing.h"
 
 namespace m3vit {
 namespace {
+
+using timing::median;
 
 struct Shape {
   int height = 512, width = 512, dim = 384, experts = 16, top_k = 4, hidden = 384;
@@ -59,11 +62,6 @@ TensorSource random_weights(const Config& config) {
     if (name.ends_with("running_var")) std::fill(values.begin(), values.end(), 1.0F);
     return values;
   };
-}
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
 }
 
 const std::map<std::string, MoeSchedule> kSchedules{{"expert_order", MoeSchedule::kExpertOrder},

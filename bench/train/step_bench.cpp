@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "timing.h"
 #include "train/optimizer.h"
 #include "train/step.h"
 #include "train/threads.h"
@@ -23,10 +24,7 @@
 namespace m3vit {
 namespace {
 
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
+using timing::median;
 
 /// Network, optimizer and one batch of a recipe.
 class Stepper {

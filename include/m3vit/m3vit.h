@@ -120,7 +120,7 @@ typedef struct m3vit_session_options {
   int32_t share_prefix;   /**< not 0: m3vit_session_run_tasks computes once what no router has touched yet */
   int32_t head_form;      /**< M3VIT_HEAD_... */
   int32_t io;             /**< M3VIT_IO_... */
-  int32_t reserved;       /**< 0 */
+  int32_t batch;          /**< frames that m3vit_session_run_batch may take at once; 0: one */
 } m3vit_session_options;
 #define M3VIT_SESSION_OPTIONS_INIT \
   { sizeof(m3vit_session_options), NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
@@ -162,7 +162,16 @@ m3vit_status m3vit_session_run_classes_planes(m3vit_session* session, const char
 m3vit_status m3vit_session_run_tasks(m3vit_session* session, const char* const* tasks, size_t count,
                                      const m3vit_rgb* picture, float* const* outs, const size_t* out_floats);
 
-/** Which experts each token went to in one MoE layer of the last run (its last task); tokens in row order, the class
+/** 1 to `batch` pictures of one task, which go through each layer together, so that its weights are read once for all:
+ * outs[i] of `out_floats` floats receives pictures[i]'s raw output, the same bits as alone. */
+m3vit_status m3vit_session_run_batch(m3vit_session* session, const char* task, const m3vit_rgb* const* pictures,
+                                     size_t count, float* const* outs, size_t out_floats);
+/** The same for class maps of `bytes` bytes each. */
+m3vit_status m3vit_session_run_batch_classes(m3vit_session* session, const char* task,
+                                             const m3vit_rgb* const* pictures, size_t count, uint8_t* const* classes,
+                                             size_t bytes);
+
+/** Which experts each token went to in one MoE layer of the last run (its last task or picture); tokens in row order, the class
  * token first. The arrays change with the next run. */
 typedef struct m3vit_routing {
   size_t size;            /**< sizeof(m3vit_routing) */

@@ -81,6 +81,8 @@ struct SessionOptions {
   /// smallest. Sessions without a budget share one copy of the weights; one with a budget has its own.
   std::size_t memory_budget = 0;
   WeightIo io = WeightIo::kAuto;
+  /// Frames that Session::run_batch may take at once. Each more needs about tokens · (embed_dim + top_k · 4) floats.
+  int batch = 1;
 };
 
 /// Seconds of the last run by part of the network; their sum is the run but for checks and copies.
@@ -128,9 +130,21 @@ class Session {
   void run(std::span<const std::string_view> tasks, std::span<const float> planes,
            std::span<const std::span<float>> outs);
 
-  /// Of the last run (its last task), one map a MoE layer; empty without SessionOptions::keep_routing.
+  /// 1 … SessionOptions::batch frames of one task: outs[i] receives images[i]'s raw output, the same bits as alone.
+  /// They go through each layer together, so that its weights are read once for all of them, and an expert serves the
+  /// tokens of all. Every frame ends when the last one does.
+  void run_batch(std::string_view task, std::span<const RgbView> images, std::span<const std::span<float>> outs);
+  /// The same from normalised planes.
+  void run_batch(std::string_view task, std::span<const std::span<const float>> planes,
+                 std::span<const std::span<float>> outs);
+  /// As run_classes.
+  void run_batch_classes(std::string_view task, std::span<const RgbView> images,
+                         std::span<const std::span<std::uint8_t>> classes);
+
+  /// Of the last run (its last task, a batch's last frame), one map a MoE layer; empty without
+  /// SessionOptions::keep_routing.
   const std::vector<RoutingMap>& routing() const;
-  /// Of the last run, all its tasks together; zeros without SessionOptions::keep_times.
+  /// Of the last run, all its tasks or frames together; zeros without SessionOptions::keep_times.
   const PhaseTimes& times() const;
   /// Seconds of each task of the last run, in its order; the first one's include what all share. Empty without
   /// SessionOptions::keep_times; entries beyond the last run's tasks mean nothing.

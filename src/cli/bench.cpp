@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "cli/bench_table.h"
 #include "cli/commands.h"
 #include "cli/machine_limits.h"
+#include "cli/memory_report.h"
 #include "cli/process_memory.h"
 #include "cli/random_weights.h"
 #include "cli/runtime_model.h"
@@ -22,6 +24,7 @@
 #include "cli/bench_torch.h"
 #include "train/threads.h"
 #endif
+#include "core/atomic_file.h"
 #include "core/config_codec.h"
 #include "core/config_yaml.h"
 #include "core/error.h"
@@ -39,6 +42,7 @@ struct BenchOptions {
   std::vector<std::string> baselines{"token_order", "dense"};
   int threads = 0;
   int pairs = 11;
+  std::size_t memory = 0;
 };
 
 /// The configuration to fill with random weights.
@@ -75,6 +79,7 @@ Config random_config(const BenchOptions& options) {
 
 /// The model to measure, and where its tensors come from when a rival needs them.
 struct Subject {
+  std::unique_ptr<AtomicFile> stored;  ///< its temporary file, where the model has none of its own and needs one
   Model model;
   std::optional<Checkpoint> checkpoint;
   TensorSource source;
@@ -91,18 +96,27 @@ std::unique_ptr<Subject> open_subject(const BenchOptions& options) {
   const std::optional<Precision> dtype = find_precision(options.dtype);
   if (!dtype) throw Error{{.where = "--dtype", .wanted = "f32, bf16 or int8", .found = options.dtype}};
   const auto packed = [&](const Config& config, const TensorSource& source, const std::string& name) {
-    return Model::from_bytes(
-        pack_model(config, source, {.tasks = {}, .producer = "m3vit bench", .dtype = *dtype}, name), name);
+    const PackOptions how{.tasks = {}, .producer = "m3vit bench", .dtype = *dtype};
+    if (options.memory == 0) {
+      Model model = Model::from_bytes(pack_model(config, source, how, name), name);
+      return std::make_unique<Subject>(nullptr, std::move(model), std::nullopt, source);
+    }
+    auto file = std::make_unique<AtomicFile>(std::filesystem::temp_directory_path() / "m3vit-bench.m3v");
+    pack_model(config, source, how, file->stream(), name);
+    file->stream().flush();
+    Model model = Model::open(file->temporary());  // streams its weights from there
+    return std::make_unique<Subject>(std::move(file), std::move(model), std::nullopt, source);
   };
   if (options.model.empty()) {
     const Config config = random_config(options);
-    const TensorSource source = random_weights(config, 1);
-    return std::make_unique<Subject>(packed(config, source, "random weights"), std::nullopt, source);
+    return packed(config, random_weights(config, 1), "random weights");
   }
-  if (is_m3v(options.model)) return std::make_unique<Subject>(Model::open(options.model), std::nullopt, TensorSource{});
+  if (is_m3v(options.model)) {
+    return std::make_unique<Subject>(nullptr, Model::open(options.model), std::nullopt, TensorSource{});
+  }
   Checkpoint checkpoint = open_checkpoint(options.model);
-  Model model = packed(checkpoint.config, checkpoint.source(), options.model);
-  auto subject = std::make_unique<Subject>(std::move(model), std::move(checkpoint), TensorSource{});
+  auto subject = packed(checkpoint.config, checkpoint.source(), options.model);
+  subject->checkpoint = std::move(checkpoint);
   subject->source = subject->checkpoint->source();
   return subject;
 }
@@ -131,11 +145,15 @@ class Bench {
   /// Everything for one instruction set. `outputs`: the first one's results, filled or compared.
   json measure(const std::string& isa, double bandwidth, std::map<std::string, std::vector<float>>& outputs,
                double& difference) {
-    const SessionOptions best{.threads = options_.threads, .isa = isa, .keep_times = true};
+    const SessionOptions best{
+        .threads = options_.threads, .isa = isa, .keep_times = true, .memory_budget = options_.memory};
     const PeakMemory memory;
     BenchSession ours(model_, best, tasks_);
     for (const std::string& task : tasks_) ours.run(task);
     const std::size_t measured = memory.bytes();
+    const std::uint64_t before = ours.session().bytes_read();
+    ours.run(tasks_[0]);
+    const std::uint64_t bytes_read = ours.session().bytes_read() - before;
 
     for (const std::string& task : tasks_) {
       const std::vector<float>& out = ours.output(task);
@@ -175,11 +193,14 @@ class Bench {
       for (std::size_t t = 0; t < rest.size(); ++t) d["latency_ms"][rest[t].name] = spread(rest_ms[t]);
       const int rounds = std::max(1, options_.pairs / 2);
       d["switch"] = measure_switch(ours, tasks_, rounds);
-      d["shared_prefix"] = measure_shared(model_, best, tasks_, rounds);
+      // A budget that just fits one task need not hold what several share.
+      if (options_.memory == 0) d["shared_prefix"] = measure_shared(model_, best, tasks_, rounds);
     }
     add_roofline(d, *std::max_element(peaks.begin(), peaks.end()), bandwidth, parts, median(ms[0]));
     const MemoryPlan plan = ours.session().memory();
-    d["memory"] = {{"arena", plan.arena}, {"weights", plan.weights}, {"planned", plan.total()}, {"measured", measured}};
+    d["memory"] = {{"arena", plan.arena},       {"weights", plan.weights},   {"planned", plan.total()},
+                   {"measured", measured},      {"streamed", plan.streamed}, {"smallest", plan.smallest},
+                   {"io", ours.session().io()}, {"bytes_read", bytes_read}};
     return d;
   }
 
@@ -273,7 +294,8 @@ void bench(const BenchOptions& options, Globals& globals) {
   std::map<std::string, std::vector<float>> outputs;
   for (const std::string& isa : names) {
     if (interrupted()) break;
-    const int threads = subject->model.session({.threads = options.threads, .isa = isa}).threads();
+    const int threads =
+        subject->model.session({.threads = options.threads, .isa = isa, .memory_budget = options.memory}).threads();
     document["threads"] = threads;
     double difference = 0.0;
     json one = bench.measure(isa, read_bandwidth(threads), outputs, difference);
@@ -315,6 +337,7 @@ void add_bench(CLI::App& app, Globals& globals) {
   command->add_option("--pairs", options->pairs, "rounds in which everything runs once")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  add_memory_option(*command, options->memory);
   command->add_option("--threads", options->threads, "0: all cores")->check(CLI::Range(0, 1024))->capture_default_str();
   command->add_option("--isa", options->isa, "an instruction set, or all of them; default: the best")
       ->envname("M3VIT_ISA");
@@ -323,6 +346,7 @@ void add_bench(CLI::App& app, Globals& globals) {
       "  m3vit bench model.m3v\n"
       "  m3vit bench --preset small --image-size 512x512 --dtype bf16 --threads 2\n"
       "  m3vit bench model.safetensors --tasks depth --baseline token_order,libtorch --json\n"
+      "  m3vit bench model.m3v --memory 16MiB --baseline token_order --pairs 3\n"
       "  m3vit bench model.m3v --isa all --baseline dense --pairs 5\n");
   command->callback([options, &globals] { bench(*options, globals); });
 }

@@ -54,6 +54,10 @@ std::string one_isa(const json& d) {
   const json& m = d.at("memory");
   text += fmt::format("  memory: {:.2f} MiB of activations and {:.2f} MiB of weights planned, {:.2f} MiB measured\n",
                       mib(m.at("arena")), mib(m.at("weights")), mib(m.at("measured")));
+  if (m.at("streamed") != 0) {
+    text += fmt::format("  {:.2f} MiB of weights streamed ({}), {:.2f} MiB read a frame\n", mib(m.at("streamed")),
+                        m.at("io").get<std::string>(), mib(m.at("bytes_read")));
+  }
   return text;
 }
 

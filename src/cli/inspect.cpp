@@ -39,6 +39,7 @@ struct InspectOptions {
   bool plan = false;  ///< --memory was given
   std::string picture, dtype = "f32";
   int threads = 1;
+  int batch = 1;
 };
 
 std::string with_unit(double value, const char* unit) {
@@ -276,8 +277,9 @@ class Inspect {
       for (std::size_t t = 0; t < config.tasks.size(); ++t) packing.tasks.push_back(static_cast<int>(t));
       packing.dtype = *find_precision(options_.dtype);
     }
-    const MemoryLayout layout = plan_model(config, packing, {.threads = options_.threads, .budget = options_.memory},
-                                           document_["file"].get<std::string>());
+    const MemoryLayout layout =
+        plan_model(config, packing, {.threads = options_.threads, .budget = options_.memory, .batch = options_.batch},
+                   document_["file"].get<std::string>());
     document_["plan"] = layout_json(layout);
     if (!globals_.json) {
       const MemoryPlan sums{layout.frame.planner.arena_bytes(), layout.resident_bytes, layout.streamed_bytes,
@@ -390,6 +392,9 @@ void add_inspect(CLI::App& app, Globals& globals) {
       ->needs(memory)
       ->capture_default_str();
   command->add_option("--threads", options->threads, "of the plan")->check(CLI::Range(1, 1024))->capture_default_str();
+  command->add_option("--batch", options->batch, "frames that run together, of the plan")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command->footer(
       "Examples:\n"
       "  m3vit inspect models/rooms_micro.safetensors\n"

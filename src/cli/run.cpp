@@ -44,6 +44,7 @@ struct RunOptions {
   int threads = 0;
   std::string io = "auto";
   std::size_t memory = 0;
+  int batch = 1;
   bool routing_png = false;
 
   bool from_pipe() const { return inputs.size() == 1 && inputs[0] == "-"; }
@@ -78,6 +79,10 @@ void check_usage(const RunOptions& options, const Globals& globals) {
        options.tasks.empty() ? "neither" : "both");
   need(!options.routing_png || (!options.out.empty() && !options.to_pipe()), "--routing-png", "--out DIR beside it",
        options.to_pipe() ? "--out -" : "none");
+  need(options.batch == 1 || options.task_schedule.empty(), "--batch", "--task: frames together have the same tasks",
+       "--task-schedule");
+  need(options.batch == 1 || (!options.routing_png && options.routing.empty()), "--batch",
+       "one frame at a time for routing maps", options.routing_png ? "--routing-png" : "--routing");
   const bool dash = std::find(options.inputs.begin(), options.inputs.end(), "-") != options.inputs.end();
   need(!dash || options.from_pipe(), "INPUT", "- (raw frames from standard input) alone, or files", "both");
   need(options.to_pipe() || options.format.empty(), "--format", "--out - beside it",
@@ -120,7 +125,8 @@ void report_json(const RunOptions& options, const RunReport& report, const Model
                 {"isa", session.isa()},
                 {"dtype", model.dtype()},
                 {"threads", session.threads()},
-                {"schedule", options.schedule}};
+                {"schedule", options.schedule},
+                {"batch", options.batch}};
   if (!options.task_schedule.empty()) document["task_schedule"] = options.task_schedule;
   if (tasks.size() == 1) {
     document["task"] = tasks[0].name;
@@ -138,7 +144,8 @@ void run(const RunOptions& options, Globals& globals) {
   const Model model = open_runtime_model(options.model, wanted);
   RunPlan plan{.tasks = choose_tasks(model, options),
                .schedule = !options.task_schedule.empty(),
-               .routing = options.routing_png || !options.routing.empty()};
+               .routing = options.routing_png || !options.routing.empty(),
+               .batch = options.batch};
   std::unique_ptr<FrameSource> source;
   if (options.from_pipe()) {
     const auto [height, width] = parse_frame_size(options.size);
@@ -151,10 +158,11 @@ void run(const RunOptions& options, Globals& globals) {
                                    .schedule = kMoeSchedules.at(options.schedule),
                                    .isa = options.isa,
                                    .keep_routing = plan.routing,
-                                   .share_prefix = several && !plan.routing,
+                                   .share_prefix = several && !plan.routing && plan.batch == 1,
                                    .keep_times = true,
                                    .memory_budget = options.memory,
-                                   .io = kWeightIo.at(options.io)});
+                                   .io = kWeightIo.at(options.io),
+                                   .batch = options.batch});
   if (!globals.json && !globals.quiet) std::cerr << memory_text(session.memory(), session.io()) << '\n';
   // The classes of rooms have their own colours; a folder's are not in the model.
   std::vector<std::array<std::uint8_t, 3>> palette;
@@ -232,6 +240,12 @@ void add_run(CLI::App& app, Globals& globals) {
       ->check(CLI::IsMember({"rgb24", "classes", "f32"}));
   command->add_option("--threads", options->threads, "0: all cores")->check(CLI::Range(0, 1024))->capture_default_str();
   add_memory_option(*command, options->memory);
+  command
+      ->add_option("--batch", options->batch,
+                   "frames that go through the network together: weights are read once for all of them, each waits for "
+                   "the last")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command->add_option("--io", options->io, "how weights come from the file")
       ->check(CLI::IsMember(kWeightIo))
       ->capture_default_str();
@@ -247,7 +261,7 @@ void add_run(CLI::App& app, Globals& globals) {
       "  m3vit run model.m3v --task depth photo.jpg --out pictures\n"
       "  m3vit run model.safetensors --task all photos/ --out pictures --routing-png\n"
       "  m3vit run model.m3v --task semseg photo.png --raw logits.npy --json\n"
-      "  m3vit run model.m3v --task depth photos/ --out pictures --memory 16MiB\n"
+      "  m3vit run model.m3v --task depth photos/ --out pictures --memory 16MiB --batch 4\n"
       "  ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - | m3vit run model.m3v - --size 1280x720 \\\n"
       "      --task depth --out - | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -\n");
   command->callback([options, &globals] { run(*options, globals); });

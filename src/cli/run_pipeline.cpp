@@ -5,10 +5,12 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "cli/bounded_queue.h"
 #include "cli/commands.h"
@@ -17,8 +19,8 @@
 namespace m3vit::cli {
 namespace {
 
-constexpr std::size_t kFramesAhead = 2;
-constexpr std::size_t kPredictions = 2;  // one is computed while one is written
+constexpr std::size_t kBatchesAhead = 2;
+constexpr std::size_t kBatches = 2;  // one is computed while one is written
 
 /// A thread whose exception waits for whoever joins it.
 class Worker {
@@ -43,27 +45,32 @@ class Worker {
   std::jthread thread_;
 };
 
+RgbView view(const Frame& frame) { return {frame.image.data.data(), frame.image.height, frame.image.width}; }
+
+void prepare(const Model& model, std::span<const TaskInfo> tasks, Prediction& prediction) {
+  if (prediction.outputs.size() < tasks.size()) prediction.outputs.resize(tasks.size());
+  prediction.used = tasks.size();
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    prediction.outputs[i].task = &tasks[i];
+    prediction.outputs[i].raw.resize(model.output_size(tasks[i].name));
+  }
+}
+
 /// Runs `tasks` on the prediction's frame and takes their times.
-void run_tasks(Session& session, const Model& model, std::span<const TaskInfo> tasks, bool routing,
-               Prediction& prediction) {
+void run_tasks(Session& session, std::span<const TaskInfo> tasks, bool routing, Prediction& prediction) {
   const Frame& frame = prediction.frame;
   const auto run = [&](std::span<const std::string_view> names, std::span<const std::span<float>> outs) {
     if (frame.image.empty()) {
       session.run(names, std::span<const float>(frame.planes), outs);
     } else {
-      session.run(names, RgbView{frame.image.data.data(), frame.image.height, frame.image.width}, outs);
+      session.run(names, view(frame), outs);
     }
   };
   std::vector<std::string_view> names;
   std::vector<std::span<float>> outs;
-  if (prediction.outputs.size() < tasks.size()) prediction.outputs.resize(tasks.size());
-  prediction.used = tasks.size();
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    Prediction::Output& output = prediction.outputs[i];
-    output.task = &tasks[i];
-    output.raw.resize(model.output_size(tasks[i].name));
     names.emplace_back(tasks[i].name);
-    outs.emplace_back(output.raw);
+    outs.emplace_back(prediction.outputs[i].raw);
   }
   if (!routing) {
     run(names, outs);
@@ -79,13 +86,37 @@ void run_tasks(Session& session, const Model& model, std::span<const TaskInfo> t
   }
 }
 
+/// Runs `tasks`, each on all frames together, which are all pictures or all planes.
+void run_batch(Session& session, std::span<const TaskInfo> tasks, std::span<Prediction> batch) {
+  std::vector<RgbView> images;
+  std::vector<std::span<const float>> planes;
+  for (const Prediction& p : batch) {
+    if (p.frame.image.empty()) {
+      planes.emplace_back(p.frame.planes);
+    } else {
+      images.push_back(view(p.frame));
+    }
+  }
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    std::vector<std::span<float>> outs;
+    for (Prediction& p : batch) outs.emplace_back(p.outputs[t].raw);
+    if (planes.empty()) {
+      session.run_batch(tasks[t].name, images, outs);
+    } else {
+      session.run_batch(tasks[t].name, planes, outs);
+    }
+    for (Prediction& p : batch) p.outputs[t].milliseconds = 1e3 * session.task_times()[0];
+  }
+}
+
 }  // namespace
 
 RunReport run_frames(FrameSource& source, Session& session, const Model& model, const RunPlan& plan, FrameSink& sink) {
   RunReport report;
-  BoundedQueue<Frame> frames(kFramesAhead);
-  BoundedQueue<Prediction> ready(kPredictions), spare(kPredictions);
-  for (std::size_t i = 0; i < kPredictions; ++i) spare.push({});
+  const auto most = static_cast<std::size_t>(plan.batch);
+  BoundedQueue<Frame> frames(kBatchesAhead * most);
+  BoundedQueue<Prediction> ready(kBatches * most), spare(kBatches * most);
+  for (std::size_t i = 0; i < kBatches * most; ++i) spare.push({});
   Worker reader([&] {
     try {
       for (Frame frame; source.next(frame) && frames.push(std::move(frame));) frame = {};
@@ -117,21 +148,40 @@ RunReport run_frames(FrameSource& source, Session& session, const Model& model, 
   Progress progress("run", source.total(), "frames");
   const auto begin = std::chrono::steady_clock::now();
   try {
-    while (!interrupted()) {
-      std::optional<Frame> frame = frames.pop();
-      if (!frame || interrupted()) break;
-      std::optional<Prediction> prediction = spare.pop();
-      if (!prediction) break;  // the writer has failed
-      prediction->frame = std::move(*frame);
+    std::vector<Prediction> batch;
+    std::optional<Frame> left;  // of the other kind than the batch before it
+    bool writing = true;
+    while (writing && !interrupted()) {
+      batch.clear();
+      while (batch.size() < most && !interrupted()) {
+        std::optional<Frame> frame = left ? std::exchange(left, std::nullopt) : frames.pop();
+        if (!frame) break;
+        if (!batch.empty() && frame->image.empty() != batch[0].frame.image.empty()) {
+          left = std::move(frame);
+          break;
+        }
+        std::optional<Prediction> prediction = spare.pop();
+        if (!prediction) break;  // the writer has failed
+        prediction->frame = std::move(*frame);
+        batch.push_back(std::move(*prediction));
+      }
+      if (batch.empty() || interrupted()) break;
       const std::span<const TaskInfo> all(plan.tasks);
       const std::span<const TaskInfo> tasks =
           plan.schedule ? all.subspan(static_cast<std::size_t>(report.frames) % all.size(), 1) : all;
-      run_tasks(session, model, tasks, plan.routing, *prediction);
-      for (std::size_t i = 0; i < tasks.size(); ++i) {
-        report.latencies.add(tasks[i].name, prediction->outputs[i].milliseconds);
+      for (Prediction& prediction : batch) prepare(model, tasks, prediction);
+      if (most == 1) {
+        run_tasks(session, tasks, plan.routing, batch[0]);
+      } else {
+        run_batch(session, tasks, batch);
       }
-      if (!ready.push(std::move(*prediction))) break;
-      ++report.frames;
+      for (Prediction& prediction : batch) {
+        for (std::size_t i = 0; i < tasks.size(); ++i) {
+          report.latencies.add(tasks[i].name, prediction.outputs[i].milliseconds);
+        }
+        writing = writing && ready.push(std::move(prediction));
+        if (writing) ++report.frames;
+      }
       progress.update(report.frames, fmt::format("{:.1f} ms", report.latencies.recent()));
     }
   } catch (...) {

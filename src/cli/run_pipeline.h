@@ -1,6 +1,6 @@
 #pragma once
 /// Reads, runs and writes frames at the same time: a thread reads ahead, the caller's runs, a thread writes. At most
-/// three frames are read ahead and two predictions exist, whatever the source's length.
+/// three batches of frames are read ahead and two of predictions exist, whatever the source's length.
 #include <cstdint>
 #include <vector>
 
@@ -17,13 +17,16 @@ struct RunPlan {
   bool schedule = false;
   /// Keep each output's routing (the session must too): tasks of a frame then run one after another.
   bool routing = false;
+  /// Frames that run together, as far as the source has them (the session must allow as many). More than 1: neither
+  /// `schedule` nor `routing`.
+  int batch = 1;
 };
 
 struct RunReport {
   std::int64_t frames = 0;  ///< run and written
   double seconds = 0;       ///< from the first frame's start to the last one's end, reading and writing included
   bool interrupted = false;
-  Latencies latencies;
+  Latencies latencies;  ///< of a frame: its batch's
 };
 
 /// Runs every frame of `source` on `session` (made with keep_times) into `sink`. On an interrupt the frame in flight is

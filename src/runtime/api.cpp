@@ -58,7 +58,8 @@ struct Session::Impl {
       : model(std::move(m)),
         engine(model->file, options, model->shared_weights(options)),
         mapped(options.io == WeightIo::kMmap),
-        indices(model->tasks.size()) {}
+        indices(model->tasks.size()),
+        batch(static_cast<std::size_t>(options.batch)) {}
 
   /// Checks the output span; returns the task's index in the configuration.
   int check(std::string_view task, std::span<float> out) const {
@@ -107,6 +108,31 @@ struct Session::Impl {
     for (std::size_t i = 0; i < tasks.size(); ++i) indices[i] = check(tasks[i], outs[i]);
     return std::span(indices).first(tasks.size());
   }
+  static Engine::Frame frame(const RgbView& image) { return {image, nullptr, {}}; }
+  static Engine::Frame frame(std::span<const float> planes) { return {{}, planes.data(), {}}; }
+  static HeadOutput output(std::span<float> out) { return {out.data(), nullptr}; }
+  static HeadOutput output(std::span<std::uint8_t> classes) { return {nullptr, classes.data()}; }
+  template <class Input, class Out>
+  void run(std::string_view task, std::span<const Input> inputs, std::span<const Out> outs) {
+    if (inputs.empty() || inputs.size() != outs.size() || inputs.size() > batch.size()) {
+      throw Error{{.where = model->file.where(),
+                   .field = "batch",
+                   .wanted = "1 … " + std::to_string(batch.size()) + " frames and an output for each",
+                   .found = std::to_string(inputs.size()) + " frames, " + std::to_string(outs.size()) + " outputs"}};
+    }
+    int index = 0;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      index = check(task, outs[i]);
+      check(inputs[i]);
+      batch[i] = frame(inputs[i]);
+      batch[i].out = output(outs[i]);
+    }
+    engine.run(index, std::span(batch).first(inputs.size()));
+  }
+  template <class Input, class Out>
+  void run_one(std::string_view task, const Input& input, const Out& out) {
+    run(task, std::span<const Input>(&input, 1), std::span<const Out>(&out, 1));
+  }
   [[noreturn]] void fail(std::string field, std::size_t wanted, std::size_t found, const char* unit = "floats") const {
     throw Error{{.where = model->file.where(),
                  .field = std::move(field),
@@ -117,7 +143,8 @@ struct Session::Impl {
   std::shared_ptr<const Model::Impl> model;
   Engine engine;
   bool mapped;
-  std::vector<int> indices;  ///< room for one of each task
+  std::vector<int> indices;          ///< room for one of each task
+  std::vector<Engine::Frame> batch;  ///< room for the frames of one run
 };
 
 Model::Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -151,39 +178,40 @@ Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
 void Session::run(std::string_view task, const RgbView& image, std::span<float> out) {
-  const int index = impl_->check(task, out);
-  impl_->check(image);
-  impl_->engine.run(index, image, {out.data(), nullptr});
+  impl_->run_one(task, image, out);
 }
-
 void Session::run(std::string_view task, std::span<const float> planes, std::span<float> out) {
-  const int index = impl_->check(task, out);
-  impl_->check(planes);
-  impl_->engine.run(index, planes, {out.data(), nullptr});
+  impl_->run_one(task, planes, out);
 }
-
 void Session::run_classes(std::string_view task, const RgbView& image, std::span<std::uint8_t> classes) {
-  const int index = impl_->check(task, classes);
-  impl_->check(image);
-  impl_->engine.run(index, image, {nullptr, classes.data()});
+  impl_->run_one(task, image, classes);
+}
+void Session::run_classes(std::string_view task, std::span<const float> planes, std::span<std::uint8_t> classes) {
+  impl_->run_one(task, planes, classes);
 }
 
-void Session::run_classes(std::string_view task, std::span<const float> planes, std::span<std::uint8_t> classes) {
-  const int index = impl_->check(task, classes);
-  impl_->check(planes);
-  impl_->engine.run(index, planes, {nullptr, classes.data()});
+void Session::run_batch(std::string_view task, std::span<const RgbView> images,
+                        std::span<const std::span<float>> outs) {
+  impl_->run(task, images, outs);
+}
+void Session::run_batch(std::string_view task, std::span<const std::span<const float>> planes,
+                        std::span<const std::span<float>> outs) {
+  impl_->run(task, planes, outs);
+}
+void Session::run_batch_classes(std::string_view task, std::span<const RgbView> images,
+                                std::span<const std::span<std::uint8_t>> classes) {
+  impl_->run(task, images, classes);
 }
 
 void Session::run(std::span<const std::string_view> tasks, const RgbView& image,
                   std::span<const std::span<float>> outs) {
   impl_->check(image);
-  impl_->engine.run(impl_->check(tasks, outs), image, outs);
+  impl_->engine.run(impl_->check(tasks, outs), Impl::frame(image), outs);
 }
-
 void Session::run(std::span<const std::string_view> tasks, std::span<const float> planes,
                   std::span<const std::span<float>> outs) {
   impl_->check(planes);
-  impl_->engine.run(impl_->check(tasks, outs), planes, outs);
+  impl_->engine.run(impl_->check(tasks, outs), Impl::frame(planes), outs);
 }
 
 const PhaseTimes& Session::times() const { return impl_->engine.times(); }

@@ -22,16 +22,22 @@ struct m3vit_model {
 };
 
 struct m3vit_session {
-  m3vit_session(m3vit::Model of, m3vit::Session made)
-      : model(std::move(of)), session(std::move(made)), isa(session.isa()), io(session.io()) {
+  m3vit_session(m3vit::Model of, m3vit::Session made, std::size_t batch)
+      : model(std::move(of)), session(std::move(made)), isa(session.isa()), io(session.io()), most(batch) {
     names.reserve(model.tasks().size());
-    outs.reserve(model.tasks().size());
+    outs.reserve(std::max(model.tasks().size(), most));
+    pictures.reserve(most);
+    classes.reserve(most);
   }
   m3vit::Model model;
   m3vit::Session session;
   std::string isa, io;
-  std::vector<std::string_view> names;  ///< of run_tasks; reserved, so that a run allocates nothing
+  std::size_t most;  ///< pictures of a batch
+  // Of run_tasks and run_batch; reserved, so that a run allocates nothing.
+  std::vector<std::string_view> names;
+  std::vector<m3vit::RgbView> pictures;
   std::vector<std::span<float>> outs;
+  std::vector<std::span<std::uint8_t>> classes;
 };
 
 namespace m3vit {
@@ -124,7 +130,6 @@ SessionOptions options_of(const m3vit_session_options* given) {
   if (o.head_form < M3VIT_HEAD_AUTO || o.head_form > M3VIT_HEAD_COMMUTED)
     refuse("options.head_form", "M3VIT_HEAD_…", std::to_string(o.head_form));
   if (o.io < M3VIT_IO_AUTO || o.io > M3VIT_IO_MMAP) refuse("options.io", "M3VIT_IO_…", std::to_string(o.io));
-  if (o.reserved != 0) refuse("options.reserved", "0", std::to_string(o.reserved));
   options.threads = o.threads;
   options.io = static_cast<WeightIo>(o.io);
   options.memory_budget = static_cast<std::size_t>(o.memory_budget);
@@ -134,23 +139,26 @@ SessionOptions options_of(const m3vit_session_options* given) {
   options.keep_times = o.keep_times != 0;
   options.head_form = static_cast<HeadForm>(o.head_form);
   options.share_prefix = o.share_prefix != 0;
+  options.batch = o.batch == 0 ? 1 : o.batch;
   return options;
-}
-
-/// What every run asks of its caller; the rest of its errors are the file's.
-void check_task(const m3vit_session* s, const char* task, const float* out, std::size_t floats) {
-  need(task, "task");
-  need(out, "out");
-  const std::size_t wanted = s->model.output_size(task);
-  if (floats != wanted)
-    refuse(std::string("output of ") + task, std::to_string(wanted) + " floats", std::to_string(floats));
 }
 
 std::size_t pixels(const m3vit_session* s) {
   return static_cast<std::size_t>(s->model.height()) * static_cast<std::size_t>(s->model.width());
 }
 
-void check_classes(const m3vit_session* s, const char* task, const std::uint8_t* classes, std::size_t bytes) {
+// What every run asks of its caller; the rest of its errors are the file's.
+
+std::span<float> check_out(const m3vit_session* s, const char* task, float* out, std::size_t floats) {
+  need(task, "task");
+  need(out, "out");
+  const std::size_t wanted = s->model.output_size(task);
+  if (floats != wanted)
+    refuse(std::string("output of ") + task, std::to_string(wanted) + " floats", std::to_string(floats));
+  return {out, floats};
+}
+
+std::span<std::uint8_t> check_out(const m3vit_session* s, const char* task, std::uint8_t* classes, std::size_t bytes) {
   need(task, "task");
   need(classes, "classes");
   const std::size_t channels = s->model.output_size(task) / pixels(s);
@@ -158,6 +166,7 @@ void check_classes(const m3vit_session* s, const char* task, const std::uint8_t*
     refuse(std::string("classes of ") + task, "a task of 2 … 256 channels", std::to_string(channels));
   if (bytes != pixels(s))
     refuse(std::string("classes of ") + task, std::to_string(pixels(s)) + " bytes", std::to_string(bytes));
+  return {classes, bytes};
 }
 
 std::span<const float> check_planes(const m3vit_session* s, const float* planes, std::size_t floats) {
@@ -181,6 +190,57 @@ template <class Check, class Run>
 m3vit_status checked_run(const Check& check, const Run& run) noexcept {
   const m3vit_status status = guarded(M3VIT_ERROR_ARGUMENT, check);
   return status == M3VIT_OK ? guarded(M3VIT_ERROR_FILE, run) : status;
+}
+
+void run_into(Session& session, const char* task, const auto& input, std::span<float> out) {
+  session.run(task, input, out);
+}
+void run_into(Session& session, const char* task, const auto& input, std::span<std::uint8_t> classes) {
+  session.run_classes(task, input, classes);
+}
+
+/// One task of one frame. `input()` checks what the caller gave and returns a view of it.
+template <class Element>
+m3vit_status run_one(m3vit_session* session, const char* task, Element* out, std::size_t size,
+                     const auto& input) noexcept {
+  decltype(input()) view{};
+  std::span<Element> to;
+  return checked_run(
+      [&] {
+        need(session, "session");
+        to = check_out(session, task, out, size);
+        view = input();
+      },
+      [&] { run_into(session->session, task, view, to); });
+}
+
+void run_batch_into(m3vit_session& s, const char* task, const std::vector<std::span<float>>& outs) {
+  s.session.run_batch(task, s.pictures, outs);
+}
+void run_batch_into(m3vit_session& s, const char* task, const std::vector<std::span<std::uint8_t>>& classes) {
+  s.session.run_batch_classes(task, s.pictures, classes);
+}
+
+/// One task of several frames, by way of the session's list of outputs.
+template <class Element>
+m3vit_status run_several(m3vit_session* session, const char* task, const m3vit_rgb* const* pictures, std::size_t count,
+                         Element* const* outs, std::size_t size,
+                         std::vector<std::span<Element>> m3vit_session::*list) noexcept {
+  return checked_run(
+      [&] {
+        need(session, "session");
+        need(pictures, "pictures");
+        need(outs, "outs");
+        if (count == 0 || count > session->most)
+          refuse("count", "1 … " + std::to_string(session->most) + " (options.batch)", std::to_string(count));
+        session->pictures.clear();
+        (session->*list).clear();
+        for (std::size_t i = 0; i < count; ++i) {
+          (session->*list).push_back(check_out(session, task, outs[i], size));
+          session->pictures.push_back(check_picture(session, pictures[i]));
+        }
+      },
+      [&] { run_batch_into(*session, task, session->*list); });
 }
 
 m3vit_status open_into(m3vit_model** model, const char* name, const char* what, auto open) noexcept {
@@ -278,7 +338,11 @@ m3vit_status m3vit_session_create(const m3vit_model* model, const m3vit_session_
   if (status != M3VIT_OK) return status;
   return guarded(
       M3VIT_ERROR_ARGUMENT,
-      [&] { *session = new m3vit_session(model->model, model->model.session(m3vit::options_of(options))); },
+      [&] {
+        const m3vit::SessionOptions wanted = m3vit::options_of(options);
+        *session =
+            new m3vit_session(model->model, model->model.session(wanted), static_cast<std::size_t>(wanted.batch));
+      },
       model->name);
 }
 
@@ -286,58 +350,34 @@ void m3vit_session_destroy(m3vit_session* session) { delete session; }
 
 m3vit_status m3vit_session_run(m3vit_session* session, const char* task, const m3vit_rgb* picture, float* out,
                                size_t out_floats) {
-  m3vit::RgbView view;
-  return m3vit::checked_run(
-      [&] {
-        need(session, "session");
-        m3vit::check_task(session, task, out, out_floats);
-        view = m3vit::check_picture(session, picture);
-      },
-      [&] {
-        session->session.run(task, view, {out, out_floats});
-      });
+  return m3vit::run_one(session, task, out, out_floats, [&] { return m3vit::check_picture(session, picture); });
 }
 
 m3vit_status m3vit_session_run_planes(m3vit_session* session, const char* task, const float* planes,
                                       size_t plane_floats, float* out, size_t out_floats) {
-  std::span<const float> view;
-  return m3vit::checked_run(
-      [&] {
-        need(session, "session");
-        m3vit::check_task(session, task, out, out_floats);
-        view = m3vit::check_planes(session, planes, plane_floats);
-      },
-      [&] {
-        session->session.run(task, view, {out, out_floats});
-      });
+  return m3vit::run_one(session, task, out, out_floats,
+                        [&] { return m3vit::check_planes(session, planes, plane_floats); });
 }
 
 m3vit_status m3vit_session_run_classes(m3vit_session* session, const char* task, const m3vit_rgb* picture,
                                        uint8_t* classes, size_t bytes) {
-  m3vit::RgbView view;
-  return m3vit::checked_run(
-      [&] {
-        need(session, "session");
-        m3vit::check_classes(session, task, classes, bytes);
-        view = m3vit::check_picture(session, picture);
-      },
-      [&] {
-        session->session.run_classes(task, view, {classes, bytes});
-      });
+  return m3vit::run_one(session, task, classes, bytes, [&] { return m3vit::check_picture(session, picture); });
 }
 
 m3vit_status m3vit_session_run_classes_planes(m3vit_session* session, const char* task, const float* planes,
                                               size_t plane_floats, uint8_t* classes, size_t bytes) {
-  std::span<const float> view;
-  return m3vit::checked_run(
-      [&] {
-        need(session, "session");
-        m3vit::check_classes(session, task, classes, bytes);
-        view = m3vit::check_planes(session, planes, plane_floats);
-      },
-      [&] {
-        session->session.run_classes(task, view, {classes, bytes});
-      });
+  return m3vit::run_one(session, task, classes, bytes,
+                        [&] { return m3vit::check_planes(session, planes, plane_floats); });
+}
+
+m3vit_status m3vit_session_run_batch(m3vit_session* session, const char* task, const m3vit_rgb* const* pictures,
+                                     size_t count, float* const* outs, size_t out_floats) {
+  return m3vit::run_several(session, task, pictures, count, outs, out_floats, &m3vit_session::outs);
+}
+
+m3vit_status m3vit_session_run_batch_classes(m3vit_session* session, const char* task, const m3vit_rgb* const* pictures,
+                                             size_t count, uint8_t* const* classes, size_t bytes) {
+  return m3vit::run_several(session, task, pictures, count, classes, bytes, &m3vit_session::classes);
 }
 
 m3vit_status m3vit_session_run_tasks(m3vit_session* session, const char* const* tasks, size_t count,
@@ -354,9 +394,8 @@ m3vit_status m3vit_session_run_tasks(m3vit_session* session, const char* const* 
         session->names.clear();
         session->outs.clear();
         for (size_t i = 0; i < count; ++i) {
-          m3vit::check_task(session, tasks[i], outs[i], out_floats[i]);
+          session->outs.push_back(m3vit::check_out(session, tasks[i], outs[i], out_floats[i]));
           session->names.emplace_back(tasks[i]);
-          session->outs.emplace_back(outs[i], out_floats[i]);
         }
         view = m3vit::check_picture(session, picture);
       },

@@ -13,6 +13,7 @@ std::size_t size(int n) { return static_cast<std::size_t>(n); }
 
 constexpr float kLayerNormEps = 1e-6F;
 constexpr int kMostThreads = 1024;
+constexpr int kMostFrames = 1024;
 // As core/image_io.h; the runtime has no OpenCV and so cannot include that room.
 constexpr float kMean[3] = {0.485F, 0.456F, 0.406F};
 constexpr float kStd[3] = {0.229F, 0.224F, 0.225F};
@@ -23,6 +24,14 @@ int resolve_threads(int asked) {
         {.where = "threads", .wanted = "0 (all) … " + std::to_string(kMostThreads), .found = std::to_string(asked)}};
   }
   return asked == 0 ? usable_threads() : asked;
+}
+
+int checked_batch(int asked) {
+  if (asked < 1 || asked > kMostFrames) {
+    throw Error{
+        {.where = "batch", .wanted = "1 … " + std::to_string(kMostFrames) + " frames", .found = std::to_string(asked)}};
+  }
+  return asked;
 }
 
 std::byte* allocate(std::size_t bytes) {
@@ -41,7 +50,8 @@ bool in_place(const M3vFile& file, const SessionOptions& options) {
 }
 
 MemoryLayout plan(const M3vFile& file, const SessionOptions& options) {
-  PlanOptions wanted{resolve_threads(options.threads), options.share_prefix, options.head_form, options.memory_budget};
+  PlanOptions wanted{resolve_threads(options.threads), options.share_prefix, options.head_form, options.memory_budget,
+                     checked_batch(options.batch)};
   if (!in_place(file, options)) return plan_model(file.config(), file.packing(), wanted, file.where());
   wanted.budget = 0;
   MemoryLayout layout = plan_model(file.config(), file.packing(), wanted, file.where());
@@ -127,45 +137,47 @@ Engine::Mlp Engine::mlp_part(const WeightStore::Held& section, int hidden) {
   return {linear(section, "fc1"), linear(section, "fc2"), size(hidden)};
 }
 
-void Engine::run(int task, const RgbView& image, const HeadOutput& out) {
+void Engine::run(int task, std::span<const Frame> frames) {
   start();
-  const WeightStore::Frame frame(store_, task);
-  forward(task, normalise(image), out);
+  const WeightStore::Frame weights(store_, task);
+  prefix(task, frames);
+  suffix(task, frames);
   lap(0);
 }
 
-void Engine::run(int task, std::span<const float> planes, const HeadOutput& out) {
+void Engine::run(std::span<const int> tasks, const Frame& frame, std::span<const std::span<float>> outs) {
   start();
-  const WeightStore::Frame frame(store_, task);
-  forward(task, planes.data(), out);
-  lap(0);
-}
-
-void Engine::run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs) {
-  start();
-  if (share_prefix_) {
-    const WeightStore::Frame frame(store_, tasks[0]);
-    forward(tasks, normalise(image), outs);
+  Frame one = frame;
+  if (!share_prefix_) {
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+      one.out = {outs[i].data(), nullptr};
+      const WeightStore::Frame weights(store_, tasks[i]);
+      prefix(tasks[i], {&one, 1});
+      suffix(tasks[i], {&one, 1});
+      lap(i);
+    }
     return;
   }
-  // The planes' place in the arena is another buffer's by the time a run ends.
+  const WeightStore::Frame weights(store_, tasks[0]);
+  prefix(tasks[0], {&one, 1});
+  // Without later blocks nothing writes x again: no copy is kept.
+  float* kept = plan_.kept == FramePlan::kNone ? nullptr : at<float>(plan_.kept);
+  const std::size_t floats = tokens_ * stride_;
+  float* x = at<float>(plan_.x);
+  if (kept != nullptr) std::copy_n(x, floats, kept);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const WeightStore::Frame frame(store_, tasks[i]);
-    forward(tasks[i], normalise(image), {outs[i].data(), nullptr});
-    lap(i);
-  }
-}
-
-void Engine::run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs) {
-  start();
-  if (share_prefix_) {
-    const WeightStore::Frame frame(store_, tasks[0]);
-    forward(tasks, planes.data(), outs);
-    return;
-  }
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const WeightStore::Frame frame(store_, tasks[i]);
-    forward(tasks[i], planes.data(), {outs[i].data(), nullptr});
+    one.out = {outs[i].data(), nullptr};
+    if (i == 0) {
+      suffix(tasks[0], {&one, 1});
+      lap(0);
+      continue;
+    }
+    if (kept != nullptr) std::copy_n(kept, floats, x);
+    const WeightStore::Frame rest(store_, tasks[i],
+                                  shared_blocks_ < sections_.blocks.size()
+                                      ? FramePlan::block_step(shared_blocks_, FramePlan::kNorm2)
+                                      : FramePlan::head_step(shared_blocks_));
+    suffix(tasks[i], {&one, 1});
     lap(i);
   }
 }
@@ -201,35 +213,11 @@ const float* Engine::normalise(const RgbView& image) {
   return planes;
 }
 
-void Engine::forward(int task, const float* planes, const HeadOutput& out) {
-  prefix(task, planes);
-  suffix(task, out);
-}
-
-void Engine::forward(std::span<const int> tasks, const float* planes, std::span<const std::span<float>> outs) {
-  prefix(tasks[0], planes);
-  // Without later blocks nothing writes x again: no copy is kept.
-  float* kept = plan_.kept == FramePlan::kNone ? nullptr : at<float>(plan_.kept);
-  const std::size_t floats = tokens_ * stride_;
-  float* x = at<float>(plan_.x);
-  if (kept != nullptr) std::copy_n(x, floats, kept);
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    if (i == 0) {
-      suffix(tasks[0], {outs[0].data(), nullptr});
-      continue;
-    }
-    if (kept != nullptr) std::copy_n(kept, floats, x);
-    const WeightStore::Frame rest(store_, tasks[i],
-                                  shared_blocks_ < sections_.blocks.size()
-                                      ? FramePlan::block_step(shared_blocks_, FramePlan::kNorm2)
-                                      : FramePlan::head_step(shared_blocks_));
-    suffix(tasks[i], {outs[i].data(), nullptr});
-    lap(i);
+void Engine::prefix(int task, std::span<const Frame> frames) {
+  rows_ = frames.size() * tokens_;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    embed(frames[i].planes != nullptr ? frames[i].planes : normalise(frames[i].image), i * tokens_);
   }
-}
-
-void Engine::prefix(int task, const float* planes) {
-  embed(planes);
   for (std::size_t b = 0; b < shared_blocks_; ++b) {
     attention(b);
     second_half(b, task);
@@ -238,14 +226,14 @@ void Engine::prefix(int task, const float* planes) {
     attention(shared_blocks_);  // its router is the first to ask for the task
 }
 
-void Engine::suffix(int task, const HeadOutput& out) {
+void Engine::suffix(int task, std::span<const Frame> frames) {
   for (std::size_t b = shared_blocks_; b < sections_.blocks.size(); ++b) {
     if (b > shared_blocks_) attention(b);
     second_half(b, task);
   }
   const Timed timed(timer(&PhaseTimes::head));
   store_.step(FramePlan::head_step(sections_.blocks.size()));
-  head(task, out);
+  head(task, frames);
 }
 
 void Engine::second_half(std::size_t block, int task) {
@@ -286,13 +274,13 @@ LayerNorm Engine::norm_of(const WeightStore::Held& section, std::size_t row) {
   return l;
 }
 
-void Engine::embed(const float* planes) {
+void Engine::embed(const float* planes, std::size_t row) {
   const Timed timed(timer(&PhaseTimes::embed));
   store_.step(FramePlan::kEmbedStep);
   const WeightStore::Held w = store_.hold(sections_.embed);
   const Linear patch = linear(w, "patch");
   const float* position = w["position"];
-  float* x = at<float>(plan_.x);
+  float* x = at<float>(plan_.x) + row * stride_;
   std::copy_n(position, dim_, x);  // cls_token + pos_embed
   const auto p = size(model_.patch_size);
   const std::size_t k = 3 * p * p;
@@ -309,7 +297,7 @@ void Engine::embed(const float* planes) {
     if (patch.precision == Precision::kF32) {
       Gemm g = product(patch, tokens_ - 1, dim_, patches);
       const float* const bias = g.out.bias;
-      g.out = onto_x(1);
+      g.out = onto_x(row + 1);
       g.out.bias = bias;
       kernels_.gemm(g, begin, end, 0, panels(dim_));
       return;
@@ -323,7 +311,7 @@ void Engine::embed(const float* planes) {
     round_rows(exact, end - begin, k, patch.precision, rounded);
     Gemm g = product(patch, end - begin, dim_, rounded.source());
     const float* const bias = g.out.bias;
-    g.out = onto_x(1 + begin);
+    g.out = onto_x(row + 1 + begin);
     g.out.bias = bias;
     kernels_.gemm(g, 0, g.m, 0, panels(dim_));
   });
@@ -355,6 +343,11 @@ void Engine::attention(std::size_t block) {
   const Timed timed(timer(&PhaseTimes::attention));
   store_.step(FramePlan::block_step(block, FramePlan::kQkv));
   const WeightStore::Held w = store_.hold(sections_.blocks[block].attn);
+  for (std::size_t row = 0; row < rows_; row += tokens_) attend(block, w, row);
+}
+
+// A batch's later frames pass the same steps again; the store only ever goes forward.
+void Engine::attend(std::size_t block, const WeightStore::Held& w, std::size_t row) {
   const FramePlan::Block& plan = plan_.blocks[block];
   const Precision precision = plan.attention;
   const Precision kept_as = stored(precision);
@@ -365,7 +358,7 @@ void Engine::attention(std::size_t block) {
   const Linear to_qkv = linear(w, "qkv");
   rows_each(tokens_, plan_.rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
     const RowBuffer normed(own(plan.norm_rows, worker_bytes, worker), plan_.rows, dim_, precision);
-    LayerNorm norm = norm_of(w, begin);
+    LayerNorm norm = norm_of(w, row + begin);
     norm.precision = precision;
     norm.y = normed.row(0);
     norm.y_stride = normed.pitch();
@@ -411,7 +404,7 @@ void Engine::attention(std::size_t block) {
       in = quantised.source();
     }
     Gemm g = product(proj, end - begin, dim_, in);
-    g.out = onto_x(begin);
+    g.out = onto_x(row + begin);
     g.out.bias = proj.bias;
     kernels_.gemm(g, 0, g.m, 0, panels(g.n));
   });
@@ -425,7 +418,7 @@ void Engine::dense_mlp(std::size_t block) {
   const Mlp weights = mlp_part(w, model_.mlp_hidden());
   const std::size_t norm_bytes = RowBuffer::bytes(plan.item_rows, dim_, plan.mlp);
   const std::size_t hidden_bytes = MlpScratch::bytes(plan.item_rows, weights.hidden, plan.mlp);
-  rows_each(tokens_, plan.item_rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+  rows_each(rows_, plan.item_rows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
     const RowBuffer normed(own(plan.mlp_in, norm_bytes, worker), plan.item_rows, dim_, plan.mlp);
     LayerNorm norm = norm_of(w, begin);
     norm.precision = plan.mlp;

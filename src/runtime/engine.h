@@ -34,12 +34,16 @@ class Engine {
   Engine(const M3vFile& file, const SessionOptions& options, std::shared_ptr<const ResidentWeights> weights,
          const SectionReaderFactory& reader = {});
 
-  /// `task` indexes config.tasks and must be in the file. Sizes are the caller's duty.
-  void run(int task, const RgbView& image, const HeadOutput& out);
-  void run(int task, std::span<const float> planes, const HeadOutput& out);
+  struct Frame {
+    RgbView image;
+    const float* planes = nullptr;  ///< normalised [3, H, W]; null: `image`
+    HeadOutput out;
+  };
+  /// One task of 1 … SessionOptions::batch frames, which go through every layer together. `task` indexes config.tasks
+  /// and must be in the file. Sizes are the caller's duty.
+  void run(int task, std::span<const Frame> frames);
   /// Several tasks of one frame; outs[i] is tasks[i]'s.
-  void run(std::span<const int> tasks, const RgbView& image, std::span<const std::span<float>> outs);
-  void run(std::span<const int> tasks, std::span<const float> planes, std::span<const std::span<float>> outs);
+  void run(std::span<const int> tasks, const Frame& frame, std::span<const std::span<float>> outs);
 
   const std::vector<RoutingMap>& routing() const { return routing_; }
   const PhaseTimes& times() const { return times_; }
@@ -66,15 +70,15 @@ class Engine {
 
   /// The picture as planes in the arena.
   const float* normalise(const RgbView& image);
-  void forward(int task, const float* planes, const HeadOutput& out);
-  void forward(std::span<const int> tasks, const float* planes, std::span<const std::span<float>> outs);
   /// What no task changes: `task` only names which copy of a shared router is read.
-  void prefix(int task, const float* planes);
+  void prefix(int task, std::span<const Frame> frames);
   /// The blocks after it, and the head.
-  void suffix(int task, const HeadOutput& out);
+  void suffix(int task, std::span<const Frame> frames);
   void second_half(std::size_t block, int task);
-  void embed(const float* planes);
+  /// Into the rows of x from `row` on.
+  void embed(const float* planes, std::size_t row);
   void attention(std::size_t block);
+  void attend(std::size_t block, const WeightStore::Held& w, std::size_t row);
   void dense_mlp(std::size_t block);
   void moe(std::size_t block, int task);
   void route(std::size_t block, int task);
@@ -92,7 +96,7 @@ class Engine {
   void tokens_in_order(std::size_t block);
   void experts_dense(std::size_t block, int task);
   void keep_routing(std::size_t block);
-  void head(int task, const HeadOutput& out);
+  void head(int task, std::span<const Frame> frames);
 
   static Gemm product(const Linear& w, std::size_t rows, std::size_t n, const RowSource& a);
   /// Rows [begin, end) of the picture's patches, row r − begin of `to`.
@@ -138,7 +142,7 @@ class Engine {
   Isa isa_;
   const Kernels& kernels_;
   MoeSchedule schedule_;
-  std::size_t dim_, tokens_, stride_;  ///< stride_: floats between rows of [T, D]
+  std::size_t dim_, tokens_, stride_;  ///< tokens_: of a frame; stride_: floats between rows of [T, D]
   MemoryLayout layout_;
   const FramePlan& plan_;  ///< layout_'s
   std::unique_ptr<std::byte[], ArenaDelete> arena_;
@@ -152,6 +156,7 @@ class Engine {
   std::vector<RoutingMap> routing_;
   std::size_t shared_blocks_;  ///< blocks before the first one that depends on the task
   bool share_prefix_, keep_times_;
+  std::size_t rows_ = 0;  ///< tokens of all frames at hand
   PhaseTimes times_;
   std::vector<double> task_times_;
   std::chrono::steady_clock::time_point lap_begin_;

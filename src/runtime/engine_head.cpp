@@ -19,7 +19,7 @@ Matrix matrix(const WeightStore::Held& w, const std::string& name) {
 
 }  // namespace
 
-void Engine::head(int task, const HeadOutput& out) {
+void Engine::head(int task, std::span<const Frame> frames) {
   const WeightStore::Held w = store_.hold(sections_.heads[static_cast<std::size_t>(task)]);
   HeadWeights& h = head_weights_;
   h.norm_weight = w["norm_weight"];
@@ -32,7 +32,11 @@ void Engine::head(int task, const HeadOutput& out) {
   h.last = matrix(w, "last");
   h.last_bias = w["last_bias"];
   h.outputs = static_cast<std::size_t>(task_outputs(config_.tasks[static_cast<std::size_t>(task)], file_.where()));
-  heads_.at(w.layout().precision).run(h, at<float>(plan_.x) + stride_, stride_ * sizeof(float), out);  // without CLS
+  HeadRun& run = heads_.at(w.layout().precision);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const float* const patches = at<float>(plan_.x) + (i * tokens_ + 1) * stride_;  // without CLS
+    run.run(h, patches, stride_ * sizeof(float), frames[i].out);
+  }
 }
 
 }  // namespace m3vit

@@ -38,14 +38,14 @@ void Engine::route(std::size_t block, int task) {
   const auto experts = static_cast<std::size_t>(window.count);
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
   const Linear gate = linear(w, "gate");
-  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
+  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), plan_.tokens, dim_, plan.mlp);
   const std::size_t widest = plan_.window;
   auto* chosen = at<std::int32_t>(plan.chosen);
   float* weights = at<float>(plan.weights);
   const auto prune = static_cast<float>(model_.moe->prune_below);
   const Remaining remaining = remaining_experts(block, window);
 
-  rows_each(tokens_, kRouteRows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
+  rows_each(rows_, kRouteRows, [&](std::size_t begin, std::size_t end, std::size_t worker) {
     const RouteScratch scratch(own(plan.route, RouteScratch::bytes(dim_, widest), worker), dim_, widest);
     const bool exact = plan.mlp == Precision::kF32;
     LayerNorm norm = norm_of(norm2, begin);
@@ -89,12 +89,14 @@ Engine::Remaining Engine::remaining_experts(std::size_t block, ExpertWindow wind
   return {&*begin, static_cast<std::size_t>(end - begin)};
 }
 
+// Of a batch's last frame.
 void Engine::keep_routing(std::size_t block) {
   const FramePlan::Block& plan = plan_.blocks[block];
+  const std::size_t first = (rows_ - tokens_) * static_cast<std::size_t>(model_.moe->top_k);
   for (RoutingMap& map : routing_) {
     if (map.block != static_cast<int>(block)) continue;
-    std::copy_n(at<std::int32_t>(plan.chosen), map.experts.size(), map.experts.begin());
-    std::copy_n(at<float>(plan.weights), map.weights.size(), map.weights.begin());
+    std::copy_n(at<std::int32_t>(plan.chosen) + first, map.experts.size(), map.experts.begin());
+    std::copy_n(at<float>(plan.weights) + first, map.weights.size(), map.weights.begin());
   }
 }
 
@@ -124,7 +126,7 @@ void Engine::run_items(std::size_t block, const TokenQueues& queues, std::size_t
   const auto* list = at<ExpertItem>(plan.items);
   const auto hidden = static_cast<std::size_t>(model_.expert_hidden());
   const std::size_t scratch_bytes = MlpScratch::bytes(plan.item_rows, hidden, plan.mlp);
-  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
+  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), plan_.tokens, dim_, plan.mlp);
   const auto hold = [&](std::int32_t expert) { return store_.hold(experts[static_cast<std::size_t>(expert)]); };
   const auto run = [&](const ExpertItem& item, const WeightStore::Held& w, std::size_t worker) {
     RowSource in = mlp_in.source();
@@ -158,7 +160,7 @@ void Engine::experts_in_order(std::size_t block, int task) {
   const ExpertWindow window = expert_window(config_, task);
   const TokenQueues queues{at<std::int32_t>(plan.queue_tokens), at<float>(plan.queue_weights),
                            at<std::int32_t>(plan.offsets)};
-  fill_queues(at<std::int32_t>(plan.chosen), at<float>(plan.weights), tokens_,
+  fill_queues(at<std::int32_t>(plan.chosen), at<float>(plan.weights), rows_,
               static_cast<std::size_t>(model_.moe->top_k), window.first, static_cast<std::size_t>(window.count),
               queues);
   const std::size_t items = list_items(block, queues, window);
@@ -180,7 +182,7 @@ void Engine::tokens_in_order(std::size_t block) {
   const auto k = static_cast<std::size_t>(model_.moe->top_k);
   const auto hidden = static_cast<std::size_t>(model_.expert_hidden());
   const std::size_t scratch_bytes = MlpScratch::bytes(plan.item_rows, hidden, plan.mlp);
-  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), tokens_, dim_, plan.mlp);
+  const RowBuffer mlp_in(at<std::byte>(plan.mlp_in), plan_.tokens, dim_, plan.mlp);
   const auto* chosen = at<std::int32_t>(plan.chosen);
   const float* weights = at<float>(plan.weights);
   // Calls with the indices of the token's experts in ascending order, without the pruned.
@@ -212,15 +214,15 @@ void Engine::tokens_in_order(std::size_t block) {
     });
   };
   if (!store_.streams_experts(block)) {
-    team_.run(tokens_, run);
+    team_.run(rows_, run);
     return;
   }
   // The buffers serve one thread: this order is here for comparison, and reading takes its time anyway.
   auto* queue = at<std::int32_t>(plan.queue_tokens);
   std::size_t count = 0;
-  for (std::size_t t = 0; t < tokens_; ++t) ascending(t, [&](std::size_t next) { queue[count++] = chosen[next]; });
+  for (std::size_t t = 0; t < rows_; ++t) ascending(t, [&](std::size_t next) { queue[count++] = chosen[next]; });
   store_.expect_experts(block, {queue, count});
-  for (std::size_t t = 0; t < tokens_; ++t) run(t, 0);
+  for (std::size_t t = 0; t < rows_; ++t) run(t, 0);
 }
 
 void Engine::experts_dense(std::size_t block, int task) {
@@ -232,9 +234,9 @@ void Engine::experts_dense(std::size_t block, int task) {
   auto* every = at<std::int32_t>(plan.queue_tokens);
   float* scale = at<float>(plan.queue_weights);
   auto* offsets = at<std::int32_t>(plan.offsets);
-  for (std::size_t t = 0; t < tokens_; ++t) every[t] = static_cast<std::int32_t>(t);
+  for (std::size_t t = 0; t < rows_; ++t) every[t] = static_cast<std::int32_t>(t);
   offsets[0] = 0;
-  offsets[1] = static_cast<std::int32_t>(tokens_);
+  offsets[1] = static_cast<std::int32_t>(rows_);
   const std::vector<std::size_t>& experts = sections_.blocks[block].expert;
   auto* left = at<std::int32_t>(plan.experts);
   std::size_t count = 0;
@@ -244,8 +246,8 @@ void Engine::experts_dense(std::size_t block, int task) {
   if (store_.streams_experts(block)) store_.expect_experts(block, {left, count});
   for (std::size_t n = 0; n < count; ++n) {
     const int e = left[n];
-    std::fill_n(scale, tokens_, 0.0F);
-    for (std::size_t i = 0; i < tokens_ * k; ++i) {
+    std::fill_n(scale, rows_, 0.0F);
+    for (std::size_t i = 0; i < rows_ * k; ++i) {
       if (chosen[i] == e) scale[i / k] = weights[i];
     }
     const TokenQueues queue{every, scale, offsets};

@@ -40,9 +40,10 @@ RowSplit split_rows(std::size_t rows, std::size_t most_each, std::size_t threads
 }
 
 FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix,
-                     HeadOptions head_options) {
+                     HeadOptions head_options, int frames) {
   const ModelConfig& m = config.model;
-  const std::size_t tokens = size(m.tokens());
+  const std::size_t frame_tokens = size(m.tokens());
+  tokens = frame_tokens * size(frames);
   const std::size_t dim = size(m.embed_dim);
   const std::size_t head_dim = dim / size(m.num_heads);
   std::map<Precision, std::size_t> outputs;  // by precision of a head: most of its tasks' outputs
@@ -57,8 +58,8 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
   const int shared = first_task_block(config);
   x = planner.add("x", floats(tokens, dim), kEmbed, end);
   if (share_prefix && shared < m.depth) {
-    kept =
-        planner.add("x before the first router", floats(tokens, dim), kFirstBlock + kStepsPerBlock * shared + 2, end);
+    kept = planner.add("x before the first router", floats(frame_tokens, dim),
+                       kFirstBlock + kStepsPerBlock * shared + 2, end);
   }
 
   if (m.moe) {
@@ -67,13 +68,13 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
   const std::size_t workers = size(threads);
   const Precision embed = packing.of("embed");
   const std::size_t patch = 3 * size(m.patch_size) * size(m.patch_size);
-  patch_rows = item_rows(tokens, (sizeof(float) + element_bytes(embed)) * patch);
+  patch_rows = item_rows(frame_tokens, (sizeof(float) + element_bytes(embed)) * patch);
   if (embed != Precision::kF32) {
     const std::size_t bytes =
         RowBuffer::bytes(patch_rows, patch, Precision::kF32) + RowBuffer::bytes(patch_rows, patch, embed);
     patches = planner.add("patches", bytes * workers, kEmbed, kEmbed);
   }
-  rows = item_rows(tokens, dim * sizeof(float));
+  rows = item_rows(frame_tokens, dim * sizeof(float));
   for (int i = 0; i < m.depth; ++i) {
     const std::string name = "blocks." + std::to_string(i) + ".";
     const int step = kFirstBlock + kStepsPerBlock * i;
@@ -82,16 +83,20 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
     b.attention = packing.of(attention_name(i));
     b.mlp = packing.of(mlp_name(m, i));
     const Precision kept_as = stored(b.attention);
-    b.norm_rows = planner.add(name + "norm1", RowBuffer::bytes(rows, dim, b.attention) * workers, step, step);
-    b.qkv = planner.add(name + "qkv", RowBuffer::bytes(tokens, 3 * dim, kept_as), step, step + 1);
+    // Frames of a batch take turns in these buffers: each goes through all three steps before the next one's first.
+    const auto attention = [&](const char* what, std::size_t bytes, int first, int last) {
+      return frames == 1 ? planner.add(name + what, bytes, step + first, step + last)
+                         : planner.add(name + what, bytes, step + kQkv, step + kProj);
+    };
+    b.norm_rows = attention("norm1", RowBuffer::bytes(rows, dim, b.attention) * workers, kQkv, kQkv);
+    b.qkv = attention("qkv", RowBuffer::bytes(frame_tokens, 3 * dim, kept_as), kQkv, kAttend);
     const std::size_t attention_heads = size(m.num_heads);
-    b.keys = planner.add(name + "keys", packed_bytes(head_dim, tokens, kept_as) * attention_heads, step + 1, step + 1);
-    b.values =
-        planner.add(name + "values", packed_bytes(tokens, head_dim, kept_as) * attention_heads, step + 1, step + 1);
-    b.scratch = planner.add(name + "scores", attention_scratch(head_dim) * sizeof(float) * workers, step + 1, step + 1);
-    b.attended = planner.add(name + "attended", RowBuffer::bytes(tokens, dim, kept_as), step + 1, step + 2);
+    b.keys = attention("keys", packed_bytes(head_dim, frame_tokens, kept_as) * attention_heads, kAttend, kAttend);
+    b.values = attention("values", packed_bytes(frame_tokens, head_dim, kept_as) * attention_heads, kAttend, kAttend);
+    b.scratch = attention("scores", attention_scratch(head_dim) * sizeof(float) * workers, kAttend, kAttend);
+    b.attended = attention("attended", RowBuffer::bytes(frame_tokens, dim, kept_as), kAttend, kProj);
     if (b.attention == Precision::kInt8) {
-      b.proj_rows = planner.add(name + "proj", RowBuffer::bytes(rows, dim, b.attention) * workers, step + 2, step + 2);
+      b.proj_rows = attention("proj", RowBuffer::bytes(rows, dim, b.attention) * workers, kProj, kProj);
     }
     const std::size_t hidden = size(moe ? m.expert_hidden() : m.mlp_hidden());
     const std::size_t bytes_a_row = hidden * (element_bytes(stored(b.mlp)) + (b.mlp == Precision::kInt8 ? 1 : 0));

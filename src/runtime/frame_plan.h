@@ -1,6 +1,7 @@
 #pragma once
 /// Every buffer of one frame, from the input planes to the head's last map, with its lifetime: laid into one arena by
-/// the planner. One plan serves every task of the file (heads differ only in their last channels: the widest counts).
+/// the planner. One plan serves every task of the file (heads differ only in their last channels: the widest counts),
+/// and a batch of frames that go through each layer together, so that its weights are needed once.
 #include <cstddef>
 #include <map>
 #include <vector>
@@ -73,6 +74,7 @@ struct FramePlan {
 
   struct Block {
     Precision attention = Precision::kF32, mlp = Precision::kF32;
+    // T: tokens of one frame in attention, of all frames (`tokens`) in what follows.
     std::size_t norm_rows = kNone;  ///< a worker's [rows, D] of norm1(x)
     std::size_t qkv = kNone;        ///< [T, 3D], f32 or bf16
     std::size_t keys = kNone, values = kNone, scratch = kNone;
@@ -87,18 +89,19 @@ struct FramePlan {
     std::size_t experts = kNone;  ///< [experts in the widest window]: those that are used, in order
     std::size_t items = kNone;    ///< ExpertItem
   };
-  /// `share_prefix`: x before the first router outlives a task.
+  /// `share_prefix`: x of one frame before the first router outlives a task. `frames` ≥ 1: in a batch at most.
   FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix = false,
-            HeadOptions head_options = {});
+            HeadOptions head_options = {}, int frames = 1);
 
+  std::size_t tokens = 0;      ///< of all frames
   std::size_t rows = 0;        ///< of one item in norm_rows and proj_rows
   std::size_t window = 0;      ///< experts that the widest router of the file's tasks sees
   std::size_t patch_rows = 0;  ///< of one item in `patches`
 
   Planner planner;
-  std::size_t planes = kNone;   ///< [3, H, W] normalised input
+  std::size_t planes = kNone;   ///< [3, H, W] normalised input of one frame
   std::size_t patches = kNone;  ///< where the embedding is not f32: a worker's [rows, 3·p²] in f32 and rounded
-  std::size_t x = kNone;        ///< [T, D] the residual stream
+  std::size_t x = kNone;        ///< [tokens, D] the residual stream, frame after frame
   std::size_t kept = kNone;     ///< its copy before the first router; only with share_prefix, and where one follows
   std::vector<Block> blocks;
   std::map<Precision, HeadPlan> head_plans;  ///< of the tasks whose head has this precision

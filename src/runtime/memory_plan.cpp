@@ -210,7 +210,7 @@ MemoryLayout plan_model(const Config& config, const Packing& packing, const Plan
   std::vector<FramePlan> frames;
   for (const int lines : {0, 1}) {  // the head's: by work, then the fewest
     frames.emplace_back(config, packing, options.threads, options.share_prefix,
-                        HeadOptions{.form = options.head_form, .lines = lines});
+                        HeadOptions{.form = options.head_form, .lines = lines}, options.batch);
   }
   WeightSections weights{SectionTable(config, packing), {}, where};
   for (const SectionLayout& s : section_layouts(config, packing, where)) weights.bytes.push_back(s.bytes);

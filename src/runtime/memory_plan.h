@@ -55,6 +55,7 @@ struct PlanOptions {
   bool share_prefix = false;
   HeadForm head_form = HeadForm::kAuto;
   std::size_t budget = 0;
+  int batch = 1;  ///< frames that go through the network together, at most
 };
 /// For a model without its weights: the whole frame, in the widest way that fits. Throws as plan_memory.
 MemoryLayout plan_model(const Config& config, const Packing& packing, const PlanOptions& options,

@@ -76,6 +76,23 @@ TEST_F(Bench, RandomWeightsStandInForAModelInEveryPrecisionAndInstructionSet) {
   }
 }
 
+TEST_F(Bench, StreamsInsideABudget) {
+  const Outcome all = bench({"--preset", "micro", "--image-size", "64x32", "--baseline", "dense", "--json"});
+  ASSERT_EQ(all.exit_code, 0) << all.err;
+  EXPECT_EQ(all.json()["memory"]["streamed"], 0);
+  EXPECT_EQ(all.json()["memory"]["io"], "memory");
+  const Outcome o = bench({"--preset", "micro", "--image-size", "64x32", "--baseline", "dense", "--memory",
+                           all.json()["memory"]["smallest"].dump(), "--json"});
+  ASSERT_EQ(o.exit_code, 0) << o.err;
+  const nlohmann::json j = o.json();
+  EXPECT_EQ(j["ratio"]["dense"]["equal"], "same bits");
+  EXPECT_GT(j["switch"]["first_over_steady"], 0.0);
+  EXPECT_GT(j["memory"]["streamed"], 0);
+  EXPECT_GT(j["memory"]["bytes_read"], 0);
+  EXPECT_LE(j["memory"]["planned"], all.json()["memory"]["smallest"]);
+  EXPECT_FALSE(j.contains("shared_prefix"));
+}
+
 #ifdef M3VIT_WITH_TRAIN
 TEST_F(Bench, LibtorchComputesTheSame) {
   const Outcome o = bench({"model.safetensors", "--tasks", "semseg", "--baseline", "libtorch,libtorch_bf16", "--json"});

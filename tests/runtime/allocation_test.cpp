@@ -120,7 +120,8 @@ TEST_P(Allocation, RunsAllocateNothing) {
                                        .schedule = schedule,
                                        .keep_routing = true,
                                        .share_prefix = threads == 3,
-                                       .keep_times = true});
+                                       .keep_times = true,
+                                       .batch = 2});
       std::vector<std::vector<float>> outs = outputs();
       std::vector<std::string_view> names;
       std::vector<std::span<float>> spans;
@@ -128,8 +129,14 @@ TEST_P(Allocation, RunsAllocateNothing) {
         names.emplace_back(model.tasks()[t].name);
         spans.emplace_back(outs[t]);
       }
+      std::vector<float> second(model.output_size(names[0]));
+      const std::span<float> two_outs[] = {outs[0], second};
+      const RgbView two_pictures[] = {picture, picture};
+      const std::span<const float> two_planes[] = {planes, planes};
       EXPECT_EQ(allocations_of([&] {
                   for (int round = 0; round < 2; ++round) {
+                    session.run_batch(names[0], two_pictures, two_outs);
+                    session.run_batch(names[0], two_planes, two_outs);
                     for (std::size_t t = 0; t < outs.size(); ++t) {
                       session.run(names[t], planes, outs[t]);
                       session.run(names[t], picture, outs[t]);
@@ -177,6 +184,7 @@ TEST_P(Allocation, RunsThroughTheCInterfaceAllocateNothing) {
   m3vit_session_options options = M3VIT_SESSION_OPTIONS_INIT;
   options.keep_routing = 1;
   options.threads = 2;
+  options.batch = 2;
   ASSERT_EQ(m3vit_model_open_memory(file.data(), file.size(), "test.m3v", &c_model), M3VIT_OK);
   ASSERT_EQ(m3vit_session_create(c_model, &options, &session), M3VIT_OK);
   m3vit_rgb view = M3VIT_RGB_INIT;
@@ -193,7 +201,10 @@ TEST_P(Allocation, RunsThroughTheCInterfaceAllocateNothing) {
     floats.push_back(outs[t].size());
   }
   int fine = 0;
-  int expected = 2 * static_cast<int>(outs.size()) + 1;
+  int expected = 2 * static_cast<int>(outs.size()) + 2;
+  std::vector<float> second(outs[0].size());
+  const m3vit_rgb* const two_views[] = {&view, &view};
+  float* const two_outs[] = {pointers[0], second.data()};
   EXPECT_EQ(allocations_of([&] {
               for (std::size_t t = 0; t < outs.size(); ++t) {
                 fine += m3vit_session_run(session, names[t], &view, pointers[t], floats[t]) == M3VIT_OK;
@@ -205,6 +216,7 @@ TEST_P(Allocation, RunsThroughTheCInterfaceAllocateNothing) {
                 fine += m3vit_session_run_classes_planes(session, names[t], planes.data(), planes.size(),
                                                          classes.data(), classes.size()) == M3VIT_OK;
               }
+              fine += m3vit_session_run_batch(session, names[0], two_views, 2, two_outs, floats[0]) == M3VIT_OK;
               fine += m3vit_session_run_tasks(session, names.data(), names.size(), &view, pointers.data(),
                                               floats.data()) == M3VIT_OK;
             }),

@@ -11,6 +11,7 @@
 #include "core/version.h"
 #include "m3vit/m3vit.h"
 #include "runtime/packed_case.h"
+#include "runtime/small_config.h"
 
 namespace m3vit {
 namespace {
@@ -21,17 +22,7 @@ using ::testing::StartsWith;
 /// A model with two MoE blocks and three tasks; a picture.
 struct CApi : ::testing::Test {
   CApi() {
-    ModelConfig& m = config.model;
-    m.image_size = {16, 24};
-    m.patch_size = 8;
-    m.embed_dim = 12;
-    m.depth = 4;
-    m.num_heads = 2;
-    m.head.channels = 5;
-    m.head.stages = 3;
-    m.moe = MoeConfig{};
-    m.moe->num_experts = 5;
-    m.moe->top_k = 2;
+    config.model.moe->num_experts = 5;
     config.tasks = {{"depth", 1, 1.0}, {"semseg", 7, 1.0}, {"normals", 3, 1.0}};
     file = testing::packed(config, naive::random_weights(config, 3));
     for (std::size_t i = 0; i < 3 * 16 * 24; ++i) rgb.push_back(static_cast<std::uint8_t>(i * 37 + i / 5));
@@ -65,7 +56,7 @@ struct CApi : ::testing::Test {
     return out;
   }
 
-  Config config;
+  Config config = testing::small_config(16, 24, 8, 12, 4);
   std::vector<std::byte> file;
   std::vector<std::uint8_t> rgb;
   m3vit_rgb picture = M3VIT_RGB_INIT;
@@ -158,6 +149,38 @@ TEST_F(CApi, GivesClassesOfPictureAndPlanes) {
   EXPECT_THAT(m3vit_last_error(), HasSubstr("a task of 2"));
   EXPECT_EQ(m3vit_session_run_classes(session, "semseg", &picture, classes.data(), 7), M3VIT_ERROR_ARGUMENT);
   EXPECT_THAT(m3vit_last_error(), HasSubstr("want 384 bytes, found 7"));
+}
+
+TEST_F(CApi, RunsPicturesTogether) {
+  m3vit_session_options options = M3VIT_SESSION_OPTIONS_INIT;
+  options.batch = 2;
+  create(&options);
+  std::vector<std::uint8_t> dark(rgb.size(), 3);
+  m3vit_rgb other = picture;
+  other.data = dark.data();
+  const m3vit_rgb* const pictures[] = {&picture, &other, &picture};
+  std::vector<float> a(run("depth").size()), b = a;
+  float* const outs[] = {a.data(), b.data(), a.data()};
+  ASSERT_EQ(m3vit_session_run_batch(session, "depth", pictures, 2, outs, a.size()), M3VIT_OK) << m3vit_last_error();
+  EXPECT_EQ(a, run("depth"));
+  EXPECT_NE(a, b);
+  picture.data = dark.data();
+  EXPECT_EQ(b, run("depth"));
+
+  std::vector<std::uint8_t> classes(16 * 24), want = classes, ignored = classes;
+  std::uint8_t* const maps[] = {ignored.data(), classes.data()};
+  const m3vit_rgb* const swapped[] = {&other, &picture};
+  ASSERT_EQ(m3vit_session_run_batch_classes(session, "semseg", swapped, 2, maps, classes.size()), M3VIT_OK);
+  ASSERT_EQ(m3vit_session_run_classes(session, "semseg", &picture, want.data(), want.size()), M3VIT_OK);
+  EXPECT_EQ(classes, want);
+
+  EXPECT_EQ(m3vit_session_run_batch(session, "depth", pictures, 3, outs, a.size()), M3VIT_ERROR_ARGUMENT);
+  EXPECT_THAT(m3vit_last_error(), HasSubstr("1 … 2"));
+  EXPECT_EQ(m3vit_session_run_batch(session, "depth", pictures, 0, outs, a.size()), M3VIT_ERROR_ARGUMENT);
+  EXPECT_EQ(m3vit_session_run_batch(session, "depth", nullptr, 1, outs, a.size()), M3VIT_ERROR_ARGUMENT);
+  float* const missing[] = {nullptr};
+  EXPECT_EQ(m3vit_session_run_batch(session, "depth", pictures, 1, missing, a.size()), M3VIT_ERROR_ARGUMENT);
+  EXPECT_EQ(m3vit_session_run_batch(session, "depth", pictures, 1, outs, 1), M3VIT_ERROR_ARGUMENT);
 }
 
 TEST_F(CApi, TellsRoutingTimesAndMemory) {

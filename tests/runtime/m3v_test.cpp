@@ -18,6 +18,7 @@
 #include "runtime/kernels/kernels.h"
 #include "runtime/layout.h"
 #include "runtime/packed_case.h"
+#include "runtime/small_config.h"
 
 namespace m3vit {
 namespace {
@@ -50,27 +51,14 @@ TEST(Crc32c, InstructionEqualsTable) {
 
 /// A small model with everything in it: two tasks, dense and MoE blocks, a task vector.
 struct Small {
-  Config config;
+  Config config = testing::small_config();
   naive::Weights weights;
   std::vector<std::byte> file;
   std::vector<float> image;
 
   Small() {
-    ModelConfig& m = config.model;
-    m.image_size = {8, 12};
-    m.patch_size = 4;
-    m.embed_dim = 6;
-    m.depth = 2;
-    m.num_heads = 2;
-    m.mlp_ratio = 2;
-    m.head.channels = 3;
-    m.head.stages = 2;
-    m.moe = MoeConfig{};
-    m.moe->num_experts = 3;
-    m.moe->top_k = 2;
-    m.moe->gate = Gate::kTaskConditioned;
-    m.moe->gate_task_dim = 4;
-    config.tasks = {{"depth", 1, 1.0}, {"semseg", 5, 1.0}};
+    config.model.moe->gate = Gate::kTaskConditioned;
+    config.model.moe->gate_task_dim = 4;
     weights = naive::random_weights(config, 1);
     file = packed(config, weights);
     image = testing::floats(naive::random_image(config, 1));

@@ -9,6 +9,7 @@
 #include "core/config_codec.h"
 #include "core/rng.h"
 #include "runtime/random_weights.h"
+#include "runtime/small_config.h"
 #include "runtime/stored_case.h"
 
 namespace m3vit {
@@ -56,20 +57,7 @@ TEST(Budget, IsKeptByTheProcess) {
 }
 
 TEST(Damage, TenThousandFlippedBitsAndAHundredCutsAreErrorsOrHarmless) {
-  Config config;
-  ModelConfig& m = config.model;
-  m.image_size = {8, 12};
-  m.patch_size = 4;
-  m.embed_dim = 6;
-  m.depth = 2;
-  m.num_heads = 2;
-  m.mlp_ratio = 2;
-  m.head.channels = 3;
-  m.head.stages = 2;
-  m.moe = MoeConfig{};
-  m.moe->num_experts = 3;
-  m.moe->top_k = 2;
-  config.tasks = {{"depth", 1, 1.0}, {"semseg", 5, 1.0}};
+  const Config config = testing::small_config();
   const StoredFile file(testing::packed(config, naive::random_weights(config, 1)));
   const std::vector<float> image = planes_of(config, 1);
   const auto all = [&](const Model& model, Session& session) {

@@ -1,6 +1,7 @@
 #pragma once
 /// Random weights of any size for packing, without a whole model in memory: for memory tests and benches.
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,7 +25,9 @@ inline TensorSource random_weights_source(const Config& config) {
     if (name.find("experts.") != std::string::npos && shape.size() == 3) fan_in = static_cast<std::size_t>(shape[2]);
     const bool positive = name.ends_with("running_var") || (shape.size() == 1 && name.ends_with("weight"));
     const auto scale = static_cast<float>(std::sqrt(3.0 / static_cast<double>(fan_in)));
-    Rng rng(std::hash<std::string>{}(name));
+    std::uint64_t seed = 0;
+    for (const char c : name) seed = seed * 31 + static_cast<unsigned char>(c);
+    Rng rng(seed);
     std::vector<float> values(n);
     for (float& v : values) {
       const float u = static_cast<float>(rng.below(1U << 24U)) / static_cast<float>(1U << 23U) - 1.0F;

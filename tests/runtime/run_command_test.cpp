@@ -161,6 +161,14 @@ TEST_F(RunCommand, RefusalsSayWhatWouldDo) {
   refused({model, "--task", "depth", "in/a.png"}, "--out");
   refused({model, "--task", "depth", "in/a.png", "--out", "out", "--isa", "abacus"}, "scalar");
   refused({model, "--task", "depth", "in/a.png", "--out", "out", "--schedule", "random"}, "schedule");
+  refused({model, "--task-schedule", "depth,edge", "in", "--out", "out", "--batch", "2"}, "--task");
+  refused({model, "--task", "depth", "in", "--out", "out", "--batch", "2", "--routing-png"}, "routing");
+  refused({model, "--task", "depth", "in", "--out", "out", "--batch", "0"}, "batch");
+  const Outcome fits = run({model, "--task", "depth", "in", "--out", "out", "--json"});
+  ASSERT_EQ(fits.exit_code, 0) << fits.err;
+  refused({model, "--task", "depth", "in", "--out", "more", "--batch", "64", "--memory",
+           fits.json()["memory"]["smallest"].dump()},
+          "memory budget");
   fs::create_directory(folder / "empty");
   refused({model, "--task", "depth", "empty", "--out", "out"}, "empty");
   fs::resize_file(model, fs::file_size(model) - 1);

@@ -139,6 +139,25 @@ TEST_F(RunStream, TasksOfAFrameAreWhatTheyAreAlone) {
   EXPECT_EQ(floats_of("all"), want);
 }
 
+TEST_F(RunStream, FramesThatRunTogetherAreWhatTheyAreAlone) {
+  make_frames(5);
+  const std::string run = "$M3VIT run model.m3v - --size 48x32 --task depth,edge --out - --format f32 <frames.rgb ";
+  ASSERT_EQ(shell(run + ">one").exit_code, 0);
+  for (const char* batch : {"2", "3", "8"}) {  // 5 frames: a last batch that is not full
+    const Outcome o = shell(run + "--batch " + batch + " >together");
+    ASSERT_EQ(o.exit_code, 0) << o.err;
+    EXPECT_EQ(floats_of("together"), floats_of("one")) << batch;
+  }
+  const Outcome o = shell("$M3VIT run model.m3v 0.png 1.png 2.png --task depth --batch 2 --raw r.npy --json");
+  ASSERT_EQ(o.exit_code, 0) << o.err;
+  const nlohmann::json j = o.json();
+  EXPECT_EQ(j["batch"], 2);
+  ASSERT_EQ(j["frames"].size(), 3U);
+  EXPECT_EQ(j["frames"][0]["ms"], j["frames"][1]["ms"]) << "both end with their batch";
+  for (const int i : {0, 1, 2})
+    EXPECT_EQ(read_npy(folder / ("r_" + std::to_string(i) + ".npy")).data, raw(i, "depth")) << i;
+}
+
 TEST_F(RunStream, StandardOutputCarriesPicturesAndClasses) {
   make_frames(2, 40, 61);
   ASSERT_EQ(shell("$M3VIT run model.m3v 0.png 1.png --task semseg --out files -q").exit_code, 0);

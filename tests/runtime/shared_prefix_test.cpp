@@ -77,6 +77,20 @@ TEST(SeveralTasks, ShareUpToTheFirstRouterThatDiffers) {
   EXPECT_EQ(first_task_block(config), 6);
 }
 
+TEST(SeveralTasks, TheFirstOnesTimeHasWhatAllShare) {
+  std::uint64_t seed = 0;
+  Config config = naive::random_config(seed);
+  while (config.tasks.size() < 2) config = naive::random_config(++seed);
+  const Model model = Model::from_bytes(packed(config, naive::random_weights(config, 2)), "test.m3v");
+  const std::vector<float> image = floats(naive::random_image(config, 2));
+  Session session = model.session({.threads = 1, .share_prefix = true, .keep_times = true});
+  Outputs outs(model, {model.tasks()[0].name, model.tasks()[1].name});
+  session.run(outs.names, std::span<const float>(image), outs.spans);
+  EXPECT_GT(session.times().embed, 0.0);
+  EXPECT_GE(session.task_times()[0], session.times().embed);
+  EXPECT_GT(session.task_times()[1], 0.0);
+}
+
 TEST(SeveralTasks, PlanKeepsTheSharedPartApart) {
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     const Config config = naive::random_config(seed);

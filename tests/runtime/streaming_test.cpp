@@ -8,6 +8,7 @@
 
 #include "core/rng.h"
 #include "runtime/engine.h"
+#include "runtime/small_config.h"
 #include "runtime/stored_case.h"
 
 namespace m3vit {
@@ -23,22 +24,12 @@ using testing::StoredFile;
 
 /// Some blocks of each kind, several tasks; experts enough that tokens leave some out.
 Config moe_config(int experts, int top_k) {
-  Config config;
-  ModelConfig& m = config.model;
-  m.image_size = {32, 48};
-  m.patch_size = 16;
-  m.embed_dim = 16;
-  m.depth = 4;
-  m.num_heads = 2;
-  m.mlp_ratio = 2;
-  m.head.channels = 8;
-  m.head.stages = 2;
-  m.moe = MoeConfig{};
-  m.moe->num_experts = experts;
-  m.moe->top_k = top_k;
-  m.moe->expert_hidden = 24;
-  m.moe->gate = Gate::kMulti;
-  config.tasks = {{"depth", 1, 1.0}, {"semseg", 5, 1.0}, {"normals", 3, 1.0}};
+  Config config = testing::small_config(32, 48, 16, 16, 4);
+  MoeConfig& moe = *config.model.moe;
+  moe.num_experts = experts;
+  moe.top_k = top_k;
+  moe.expert_hidden = 24;
+  config.tasks.push_back({"normals", 3, 1.0});
   return config;
 }
 
@@ -231,7 +222,8 @@ TEST(Streaming, EveryFailedReadIsAnErrorAndTheSessionGoesOn) {
     Engine engine(file, {.threads = 2, .memory_budget = budget}, nullptr, factory);
     std::vector<float> out(s.model.output_size("depth"));
     plan = {};
-    engine.run(0, image, {out.data(), nullptr});
+    const Engine::Frame frame{{}, image.data(), {out.data(), nullptr}};
+    engine.run(0, {&frame, 1});
     const std::vector<float> want = out;
     const int reads = plan.reads;
     ASSERT_GT(reads, 4);
@@ -239,11 +231,11 @@ TEST(Streaming, EveryFailedReadIsAnErrorAndTheSessionGoesOn) {
       plan = {bad, bad % 2 == 0 ? ReadResult{0, EIO} : ReadResult{64, 0}, 0};
       EXPECT_THAT(
           error_of([&] {
-            engine.run(0, image, {out.data(), nullptr});
+            engine.run(0, {&frame, 1});
           }),
           AllOf(HasSubstr("section '"), AnyOf(HasSubstr("Input/output error"), HasSubstr("64, the file's end"))));
       plan = {};
-      engine.run(0, image, {out.data(), nullptr});
+      engine.run(0, {&frame, 1});
       EXPECT_EQ(out, want) << bad;
     }
   }

@@ -28,7 +28,7 @@ class Ours:
     class Options(ctypes.Structure):
         _fields_ = [("size", ctypes.c_size_t), ("isa", ctypes.c_char_p), ("memory_budget", ctypes.c_uint64)] + [
             (name, ctypes.c_int32) for name in
-            ("threads", "schedule", "keep_routing", "keep_times", "share_prefix", "head_form", "io", "reserved")]
+            ("threads", "schedule", "keep_routing", "keep_times", "share_prefix", "head_form", "io", "batch")]
 
     class Times(ctypes.Structure):
         _fields_ = [("size", ctypes.c_size_t)] + [
