@@ -23,6 +23,9 @@ void add_run(CLI::App& app, Globals& globals);
 void add_bench(CLI::App& app, Globals& globals);
 void add_compare(CLI::App& app, Globals& globals);
 void add_eval(CLI::App& app, Globals& globals);
+#ifdef M3VIT_WITH_ACCEL
+void add_accel(CLI::App& app, Globals& globals);
+#endif
 #ifdef M3VIT_WITH_TRAIN
 void add_train(CLI::App& app, Globals& globals);
 void add_reproduce(CLI::App& app, Globals& globals);

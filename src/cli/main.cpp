@@ -70,6 +70,9 @@ int main(int argc, char** argv) {
   add_export(app, globals);
   add_run(app, globals);
   add_bench(app, globals);
+#ifdef M3VIT_WITH_ACCEL
+  add_accel(app, globals);
+#endif
 
   try {
     app.parse(argc, argv);

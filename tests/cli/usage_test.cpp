@@ -47,6 +47,9 @@ TEST_P(EveryCommand, WithoutItsArgumentsIsBadUsage) {
 std::vector<Command> commands() {
   std::vector<Command> all{{"data", "make"}, {"data", "stats"}, {"data", "show"}, {"data", "check"}, {"eval"},
                            {"compare"},      {"inspect"},       {"export"},       {"run"},           {"bench"}};
+#ifdef M3VIT_WITH_ACCEL
+  all.push_back({"accel", "disasm"});
+#endif
 #ifdef M3VIT_WITH_TRAIN
   all.insert(all.end(), {{"train"}, {"import"}});
 #endif

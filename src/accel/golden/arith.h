@@ -1,6 +1,6 @@
 #pragma once
-/// The accelerator's arithmetic (docs/accelerator.md §3), one function a formula. The RTL is compared with these bit for
-/// bit, and everything else of the golden model calls them: a rule of rounding or clamping stands here or nowhere.
+/// The accelerator's arithmetic (docs/accelerator.md §3), one function a formula. The RTL is compared with these bit
+/// for bit, and everything else of the golden model calls them: a rule of rounding or clamping stands here or nowhere.
 /// Header only, no allocation, no dependency.
 #include <array>
 #include <bit>
