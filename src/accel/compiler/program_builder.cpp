@@ -52,7 +52,8 @@ class Collector {
   void operator()(const GemmOp& op) {
     if (op.conv != 0) {
       const std::uint64_t first = op.dst_row == 0 ? 0 : op.dst_row - 1;
-      const std::uint64_t last = std::min<std::uint64_t>(op.height, op.dst_row + (op.rows - 1) / op.width + 2);
+      const std::uint64_t last =
+          std::min<std::uint64_t>(op.height, op.dst_row + (op.rows - 1) / std::max(op.width, 1U) + 2);
       add(Memory::kAct, op.src + (first - op.src_row) * op.width * op.src_stride,
           (last - first) * op.width * op.src_stride, false);
     } else {

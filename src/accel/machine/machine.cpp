@@ -42,7 +42,7 @@ Machine::Machine(const Array& array, std::span<std::byte> ddr)
     : a_(array), w_(static_cast<std::size_t>(array.width)), ddr_(ddr) {
   Rng rng(0x6172626167656721ULL);
   fill_garbage(weights_, w_ * w_ * static_cast<std::size_t>(a_.weight_words), rng);
-  for (std::int8_t& v : weights_) v = std::max<std::int8_t>(v, -127);
+  for (std::int16_t& v : weights_) v = sat8(static_cast<std::int8_t>(v));
   fill_garbage(params_, w_ * static_cast<std::size_t>(a_.param_words), rng);
   fill_garbage(act_, w_ * static_cast<std::size_t>(a_.act_words), rng);
   fill_garbage(res_, w_ * static_cast<std::size_t>(a_.res_words), rng);
@@ -156,7 +156,9 @@ std::uint64_t Machine::load_tile(std::uint32_t unit, std::uint32_t words, std::u
   const std::size_t head = padded(8 * w_ * blocks);
   for (std::size_t word = 0; word < words; ++word) {
     for (std::size_t lane = 0; lane < w_; ++lane) {
-      std::memcpy(weight_word(lane, weight + word), from + head + (word * w_ + lane) * w_, w_);
+      const std::byte* bytes = from + head + (word * w_ + lane) * w_;
+      std::transform(bytes, bytes + w_, weight_word(lane, weight + word),
+                     [](std::byte b) { return static_cast<std::int8_t>(b); });
     }
   }
   return head + padded(w_ * w_ * words);
@@ -208,20 +210,20 @@ void Machine::execute(const CopyOutOp& op) {
 }
 
 void Machine::multiply(const Pass& pass) {
-  std::vector<std::int8_t> row(pass.row_words * w_);
+  std::vector<std::int16_t> row(pass.row_words * w_);
   std::vector<std::int32_t> sums(w_);
   for (std::uint32_t r = 0; r < pass.rows; ++r) {
     for (std::uint32_t i = 0; i < pass.row_words; ++i) {
       const std::int64_t word = pass.source(r, i);
       if (word == kZeroWord) {
-        std::memset(row.data() + i * w_, 0, w_);
+        std::fill_n(row.data() + i * w_, w_, std::int16_t{0});
       } else {
-        std::memcpy(row.data() + i * w_, act_word(static_cast<std::uint64_t>(word)), w_);
+        std::copy_n(act_word(static_cast<std::uint64_t>(word)), w_, row.data() + i * w_);
       }
     }
     for (std::uint32_t b = 0; b < pass.blocks; ++b) {
       for (std::size_t lane = 0; lane < w_; ++lane) {
-        const std::int8_t* weight = weight_word(lane, pass.weight + std::uint64_t{b} * pass.row_words);
+        const std::int16_t* weight = weight_word(lane, pass.weight + std::uint64_t{b} * pass.row_words);
         std::int32_t sum = 0;
         for (std::size_t k = 0; k < row.size(); ++k) sum += row[k] * weight[k];
         sums[lane] = sum;
@@ -275,7 +277,7 @@ void Machine::execute(const GemmOp& op) {
       post_act(sums, op.param + b, act, op.table, word.data());
       const std::size_t t = op.first_row + r;
       if (b < op.v_block) {
-        std::memcpy(weight_word(t % w_, op.key + t / w_ * op.head_words + (b - op.k_block)), word.data(), w_);
+        std::copy_n(word.data(), w_, weight_word(t % w_, op.key + t / w_ * op.head_words + (b - op.k_block)));
       } else {
         const std::uint64_t at = op.value + std::uint64_t{b - op.v_block} * op.key_blocks + t / w_;
         for (std::size_t lane = 0; lane < w_; ++lane) weight_word(lane, at)[t % w_] = word[lane];
@@ -294,6 +296,10 @@ void Machine::execute(const GemmOp& op) {
 }
 
 void Machine::execute(const AttendOp& op) {
+  if (op.keys == 0 || op.keys > op.key_blocks * w_ || op.gain < (1U << 14U) || op.gain >= (1U << 15U) ||
+      op.shift_out < 20) {
+    fail(disassemble(op), "keys, a gain of 2^14 … 2^15 and a shift of 20 at least", std::to_string(op.gain));
+  }
   const Param score{0, static_cast<std::uint16_t>(op.mul), static_cast<std::uint8_t>(op.shift)};
   std::vector<std::int16_t> scores(op.key_blocks * w_);
   std::vector<std::uint8_t> p(scores.size());
@@ -303,7 +309,7 @@ void Machine::execute(const AttendOp& op) {
     for (std::size_t j = 0; j < op.keys; ++j) {
       std::int32_t sum = 0;
       for (std::size_t i = 0; i < op.head_words; ++i) {
-        const std::int8_t* k = weight_word(j % w_, op.key + j / w_ * op.head_words + i);
+        const std::int16_t* k = weight_word(j % w_, op.key + j / w_ * op.head_words + i);
         for (std::size_t n = 0; n < w_; ++n) sum += q[i * w_ + n] * k[n];
       }
       scores[j] = sat16(requantise(sum, score));
@@ -314,7 +320,7 @@ void Machine::execute(const AttendOp& op) {
     for (std::size_t c = 0; c < out.size(); ++c) {
       std::int32_t sum = 0;
       for (std::size_t j = 0; j < op.key_blocks; ++j) {
-        const std::int8_t* v = weight_word(c % w_, op.value + c / w_ * op.key_blocks + j);
+        const std::int16_t* v = weight_word(c % w_, op.value + c / w_ * op.key_blocks + j);
         for (std::size_t n = 0; n < w_; ++n) sum += p[j * w_ + n] * v[n];
       }
       out[c] = sat8(rshift(std::int64_t{sum} * share.r, static_cast<int>(op.shift_out) - share.n));
@@ -397,6 +403,9 @@ void Machine::execute(const ExpertsOp& op) {
 }
 
 void Machine::execute(const NormOp& op) {
+  if (op.eps == 0 || op.channels == 0 || op.channels > 4096) {
+    fail(disassemble(op), "1 … 4096 channels and eps above 0", std::to_string(op.channels));
+  }
   for (std::uint32_t r = 0; r < op.rows; ++r) {
     const std::int16_t* x = res_word(op.src + std::uint64_t{r} * op.src_stride);
     std::int8_t* y = act_word(op.dst_address + std::uint64_t{r} * op.dst_stride);

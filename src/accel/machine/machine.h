@@ -68,7 +68,7 @@ class Machine {
 
   std::int8_t* act_word(std::uint64_t word) { return act_.data() + word * w_; }
   std::int16_t* res_word(std::uint64_t word) { return res_.data() + word * w_; }
-  std::int8_t* weight_word(std::size_t lane, std::uint64_t word) {
+  std::int16_t* weight_word(std::size_t lane, std::uint64_t word) {
     return weights_.data() + (lane * static_cast<std::size_t>(a_.weight_words) + word) * w_;
   }
   Param param(std::size_t lane, std::uint64_t word) const { return Param::from_bits(params_[word * w_ + lane]); }
@@ -76,7 +76,7 @@ class Machine {
   Array a_;
   std::size_t w_;
   std::span<std::byte> ddr_;
-  std::vector<std::int8_t> weights_;   ///< [lane][word][W]
+  std::vector<std::int16_t> weights_;  ///< [lane][word][W]; int8 values, wide because compilers know that dot product
   std::vector<std::uint64_t> params_;  ///< [word][lane]
   std::vector<std::int8_t> act_;
   std::vector<std::int16_t> res_;
