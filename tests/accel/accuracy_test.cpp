@@ -41,7 +41,7 @@ TEST(GoldenAccuracy, KeepsTheShippedModelsMetrics) {
 
   const std::unique_ptr<Dataset> train = make_dataset(config, Split::kTrain);
   std::vector<std::vector<float>> frames;
-  for (int i = 0; i < 16; ++i)
+  for (int i = 0; i < 32; ++i)
     normalise_rgb(train->get(i).image,
                   frames.emplace_back(3 * static_cast<std::size_t>(config.model.height() * config.model.width())));
   const FloatModel exact = FloatModel::read(M3vFile::parse(packed, "shipped.m3v"));
