@@ -33,6 +33,7 @@ function(m3vit_verilate name)
     COMMAND ${CMAKE_COMMAND} -D DIR=${dir} -P ${PROJECT_SOURCE_DIR}/cmake/verilated_unit.cmake
     DEPENDS ${M3VIT_RTL_FILES} ${M3VIT_RTL_DIR}/lint/waivers.vlt
     COMMENT "Verilating ${A_TOP} ${A_PARAMS}" VERBATIM)
+  set_property(DIRECTORY APPEND PROPERTY M3VIT_RTL_HEADERS ${dir}/${name}.h)
   add_library(${name} STATIC EXCLUDE_FROM_ALL ${dir}/unit.cpp)
   target_include_directories(${name} SYSTEM PUBLIC ${dir})
   # generated code: -O1 simulates as fast as -O3 and builds sooner

@@ -17,13 +17,15 @@ find scripts .ci tests -type f \( -name '*.sh' -o -path .ci/run \) -print0 | xar
 find scripts tests -type f -name '*.py' -print0 |
   xargs -0 -r python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]'
 
-# clang-tidy reads compile commands of configured, unbuilt trees: clang cannot read g++'s precompiled header, so there is
-# none in them, and no compiler launcher. The fuzz targets are a configuration of their own.
+# clang-tidy reads compile commands of configured trees that are not built, but for the headers made from RTL: clang cannot
+# read g++'s precompiled header, so there is none in them, and no compiler launcher. The fuzz targets are a configuration
+# of their own.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 tidy() {  # preset, which files
   cmake --preset "$1" -B "build/tidy-$1" -Wno-dev --log-level=WARNING -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON \
     -DM3VIT_CCACHE=OFF >/dev/null
+  [ "$1" = clang ] && cmake --build build/tidy-clang --target rtl_headers >/dev/null
   run-clang-tidy-16 -quiet -j "$(nproc)" -p "build/tidy-$1" "$2" >"$log" 2>&1 && return
   # Only what is ours to mend: not the commands it echoes, nor its counts of suppressed warnings.
   grep -vE '^(clang-tidy-16 |[0-9]+ warnings? (generated|treated)|Suppressed |Use -header-filter)' "$log" | cat -s >&2
