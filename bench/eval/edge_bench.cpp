@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/rng.h"
-#include "eval/edge/boundary_match.h"
 #include "core/thin.h"
+#include "eval/edge/boundary_match.h"
 #include "eval/metric.h"
 
 namespace m3vit {

@@ -167,12 +167,11 @@ m3vit_status m3vit_session_run_tasks(m3vit_session* session, const char* const* 
 m3vit_status m3vit_session_run_batch(m3vit_session* session, const char* task, const m3vit_rgb* const* pictures,
                                      size_t count, float* const* outs, size_t out_floats);
 /** The same for class maps of `bytes` bytes each. */
-m3vit_status m3vit_session_run_batch_classes(m3vit_session* session, const char* task,
-                                             const m3vit_rgb* const* pictures, size_t count, uint8_t* const* classes,
-                                             size_t bytes);
+m3vit_status m3vit_session_run_batch_classes(m3vit_session* session, const char* task, const m3vit_rgb* const* pictures,
+                                             size_t count, uint8_t* const* classes, size_t bytes);
 
-/** Which experts each token went to in one MoE layer of the last run (its last task or picture); tokens in row order, the class
- * token first. The arrays change with the next run. */
+/** Which experts each token went to in one MoE layer of the last run (its last task or picture); tokens in row order,
+ * the class token first. The arrays change with the next run. */
 typedef struct m3vit_routing {
   size_t size;            /**< sizeof(m3vit_routing) */
   const int32_t* experts; /**< [tokens, top_k], by descending weight */

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "core/rng.h"
 #include "core/bitmap.h"
+#include "core/rng.h"
 #include "eval/metric.h"
 
 namespace m3vit {

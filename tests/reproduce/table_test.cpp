@@ -97,7 +97,8 @@ TEST_F(TableFile, OverridesOfTheCallComeBeforeTheRowsOwn) {
 TEST_F(TableFile, MistakesNameFileLineAndKey) {
   EXPECT_THAT(complaint("all, against", "all, againts"),
               AllOf(HasSubstr("table.yaml:11"), HasSubstr("againts"), HasSubstr("against")));
-  EXPECT_THAT(complaint("all, against: one", "all, against: two"), AllOf(HasSubstr("rows/1/against"), HasSubstr("two")));
+  EXPECT_THAT(complaint("all, against: one", "all, against: two"),
+              AllOf(HasSubstr("rows/1/against"), HasSubstr("two")));
   EXPECT_THAT(complaint("name: all", "name: one"), HasSubstr("each row once"));
   EXPECT_THAT(complaint("name: all", "name: ../all"), HasSubstr("letters"));
   EXPECT_THAT(complaint("seeds: 2", "seeds: 0"), HasSubstr("1 … 1000"));
