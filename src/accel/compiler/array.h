@@ -18,6 +18,7 @@ struct Array {
   int list_entries = 8192;
 
   static constexpr int kRows = 2;        ///< T: rows that share a weight
+  static constexpr int kMostSlots = 32;  ///< expert tiles that the cached order can look up
   static constexpr int kBeatBytes = 64;  ///< of the DDR port
   constexpr int words(int channels) const { return (channels + width - 1) / width; }
   bool operator==(const Array&) const = default;

@@ -407,7 +407,7 @@ void TaskCompiler::experts(int block, const Constants& constants) {
     refuse(block_name(block) + "experts, one's two halves", "weight memory", 2 * slot, a_.weight_words);
   }
   const int beside = (a_.weight_words - 3 * head_words_ * dim_) / slot;
-  slots = std::min({slots, std::max(beside, 2), 255});
+  slots = std::min({slots, std::max(beside, 2), Array::kMostSlots});
   load.slots = u(slots);
   used_.weight_words = std::max(used_.weight_words, slots * slot);
   used_.param_words = std::max(used_.param_words, slots * static_cast<int>(load.slot_params));
