@@ -80,8 +80,8 @@ TEST(Archive, IsLookedAtLikeAnyDataSet) {
 TEST(Archive, IsEvaluatedByARecipeAndTheDocumentNamesItsProtocol) {
   const Scratch scratch;
   write_cityscapes(scratch / "city");
-  const Outcome o = run({"eval", M3VIT_SOURCE_DIR "/configs/cityscapes/tiny_m3vit.yaml", "--engine", "mean", "--set",
-                         "data.root=" + (scratch / "city"), "--json"});
+  const Outcome o = run({"eval", std::string(M3VIT_SOURCE_DIR) + "/configs/cityscapes/tiny_m3vit.yaml", "--engine",
+                         "mean", "--set", "data.root=" + (scratch / "city"), "--json"});
   ASSERT_EQ(o.exit_code, 0) << o.err;
   EXPECT_EQ(o.json()["protocol"], "MTAN");
   EXPECT_EQ(o.json()["metrics"]["semseg"]["mIoU"], 1.0) << "every frame looks the same";

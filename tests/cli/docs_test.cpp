@@ -85,11 +85,12 @@ TEST(Docs, CommandsInCodeBlocksUseOptionsThatExist) {
 #ifndef M3VIT_WITH_TRAIN
       if (command == "train" || command == "import") continue;
 #endif
+      const bool nested = command == "data" || command == "accel";
       std::string key = command;
-      if (command == "data") key.append(" ").append(sub);
+      if (nested) key.append(" ").append(sub);
       if (!help.contains(key)) {
         std::vector<std::string> arguments{command, "--help"};
-        if (command == "data") arguments.insert(arguments.begin() + 1, sub);
+        if (nested) arguments.insert(arguments.begin() + 1, sub);
         help[key] = run(arguments).out + "--json --help --version";
       }
       EXPECT_NE(help[key].find("m3vit " + key), std::string::npos) << page.filename() << ": no command " << key;

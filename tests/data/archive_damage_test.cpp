@@ -83,7 +83,7 @@ std::function<void(const fs::path&)> png(const std::string& file, int height, in
   };
 }
 /// All ones but the value in the middle.
-std::function<void(const fs::path&)> npy(const std::string& file, std::vector<std::int64_t> shape, float value) {
+std::function<void(const fs::path&)> npy(const std::string& file, const std::vector<std::int64_t>& shape, float value) {
   return [=](const fs::path& root) {
     std::size_t n = 1;
     for (const std::int64_t d : shape) n *= static_cast<std::size_t>(d);

@@ -26,7 +26,7 @@ namespace {
 using testing::ElementsAre;
 
 std::unique_ptr<Dataset> open(ArchiveKind kind, const std::filesystem::path& root, const std::string& split,
-                              std::vector<TaskId> tasks = {}) {
+                              const std::vector<TaskId>& tasks = {}) {
   return open_archive(archive_dataset(kind), root, split, 0, tasks, /*deep=*/true);
 }
 

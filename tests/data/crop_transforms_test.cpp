@@ -160,14 +160,16 @@ TEST(ProtocolMtan, CropsAndStretchesWithAlignedCorners) {
   const float top = s.label(TaskId::kDepth).at(0, 0) * 1.5F - 1;
   EXPECT_NEAR(top, std::round(top), 1e-5);
   for (int x = 0; x < 30; ++x) {
-    EXPECT_EQ(classes.at(3, x), left + static_cast<float>(x * 20 / 30)) << "torch's nearest cuts the index off";
+    const int cut = x * 20 / 30;
+    EXPECT_EQ(classes.at(3, x), left + static_cast<float>(cut)) << "torch's nearest cuts the index off";
     const double column = left + x * 19.0 / 29;
     const double row = top + 3 * 7.0 / 11;
     EXPECT_NEAR(s.image.at(3, x, 1), 4 * column + row, 0.51);
     EXPECT_NEAR(s.label(TaskId::kNormals).at(3, x, 0), 0.6, 1e-6);
   }
   for (int y = 0; y < 12; ++y) {
-    EXPECT_NEAR(s.label(TaskId::kDepth).at(y, 5), (1 + top + static_cast<float>(y * 8 / 12)) / 1.5, 1e-5);
+    const int cut = y * 8 / 12;
+    EXPECT_NEAR(s.label(TaskId::kDepth).at(y, 5), (1 + top + static_cast<float>(cut)) / 1.5, 1e-5);
   }
 }
 

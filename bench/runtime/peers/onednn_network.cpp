@@ -494,7 +494,7 @@ struct OneDnnNetwork::Impl {
       from = memory(pd.src_desc(), engine);
       add(head_steps, dnnl::reorder(source_map, from), {{DNNL_ARG_FROM, source_map}, {DNNL_ARG_TO, from}});
     }
-    const memory out(pd.dst_desc(), engine);
+    memory out(pd.dst_desc(), engine);
     implementations += (implementations.empty() ? "" : ", ") + std::string(pd.impl_info_str());
     add(head_steps, dnnl::convolution_forward(pd),
         {{DNNL_ARG_SRC, from},

@@ -155,7 +155,7 @@ std::vector<Access> accesses(const AnyOp& op, const Array& array, std::uint32_t 
 
 std::uint32_t ProgramBuilder::emit(AnyOp op, std::optional<std::uint32_t> chase) {
   const std::vector<Access> touched = accesses(op, array_, 0);
-  return append(std::move(op), touched, chase, {});
+  return append(op, touched, chase, {});
 }
 
 void ProgramBuilder::emit_experts(LoadExpertsOp load, ExpertsOp compute, std::uint32_t tokens) {
@@ -207,7 +207,7 @@ std::uint32_t ProgramBuilder::append(AnyOp op, const std::vector<Access>& touche
     });
     records.push_back({a.begin, a.end, engine, index, a.write});
   }
-  ops_.push_back(std::move(op));
+  ops_.push_back(op);
   return index;
 }
 

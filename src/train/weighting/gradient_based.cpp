@@ -45,7 +45,7 @@ class Gradnorm final : public GradientBased {
 
  protected:
   VectorXd solve(const VectorXd& losses, const MatrixXd& gram) override {
-    const VectorXd used = w_;
+    VectorXd used = w_;
     if ((first_.array() == 0).all()) first_ = losses.cwiseMax(1e-12);
     const VectorXd lengths = gram.diagonal().cwiseSqrt();
     const VectorXd weighted = w_.cwiseProduct(lengths);

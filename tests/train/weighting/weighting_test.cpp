@@ -235,7 +235,7 @@ TEST(Weighting, ARestoredMethodGoesOnBitForBit) {
       Rng step{99, i};
       const MatrixXd gram = gram_of(random_gradients(step, 4, 3));
       const VectorXd losses = random_gradients(step, 3, 1).cwiseAbs();
-      const VectorXd result = w.weights(losses, gram);
+      VectorXd result = w.weights(losses, gram);
       w.stepped(losses * 0.9);
       if (i % 3 == 2) w.epoch_ended(losses);
       return result;
