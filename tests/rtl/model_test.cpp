@@ -1,49 +1,22 @@
-// Whole models in simulation, every task, head and all: compiled by the accelerator's compiler, equal to the golden
-// model bit for bit, with and without random stalls of DDR.
-#include "accel/machine_case.h"
-#include "accel8.h"
-#include "rtl/machine.h"
+// A few whole models, with and without random stalls of DDR.
+#include "rtl/whole_model.h"
 
 namespace m3vit::rtl {
 namespace {
 
-void expect_equal(const accel::QuantisedCase& c, const accel::Compiled& compiled, DdrModel ddr) {
-  for (const accel::TaskProgram& program : compiled.programs) {
-    SCOPED_TRACE("task " + c.model.config.tasks[static_cast<std::size_t>(program.task)].name);
-    const accel::GoldenFrame want = accel::golden_run(c.model, program.task, c.pixels);
-    std::vector<std::byte> image = compiled.image;
-    accel::write_input(compiled, program, c.pixels, image);
-    Machine<accel8> machine(image.size() + 4096, ddr);
-    std::memcpy(machine.memory.data(), image.data(), image.size());
-    const Counters counters = machine.run(program.program, 20'000'000);
-    std::memcpy(image.data(), machine.memory.data(), image.size());
-    ASSERT_EQ(accel::read_output(compiled, program, image), want.output);
-    EXPECT_EQ(counters[kClamped], want.clamped);
-    std::size_t entries = 0;
-    for (const accel::Entries& layer : want.routing) entries += layer.size();
-    EXPECT_EQ(counters[kEntries], entries);
-  }
-}
-
-void expect_equal_on_random_configuration(std::uint32_t seed, DdrModel ddr) {
-  SCOPED_TRACE("repeat: M3VIT_SEED=" + std::to_string(seed));
-  const accel::QuantisedCase c = accel::quantised_case(naive::random_config(seed), seed);
-  accel::Array array;
-  array.width = 8;
-  expect_equal(c, accel::compile(c.model, {array, accel::ExpertMode::kExpert}), ddr);
-}
-
 TEST(WholeModel, EqualsTheGoldenModelOnRandomConfigurations) {
-  for (const std::uint32_t seed : seeds(12)) expect_equal_on_random_configuration(seed, {});
+  for (const std::uint32_t seed : seeds(12)) expect_equal_on_random_configuration(seed, accel::ExpertMode::kExpert, {});
 }
 
 TEST(WholeModel, EqualsTheGoldenModelUnderRandomStalls) {
   for (const std::uint32_t seed : seeds(6))
-    expect_equal_on_random_configuration(seed, {.latency = 23, .bytes_per_cycle = 64, .stalls = seed});
+    expect_equal_on_random_configuration(seed, accel::ExpertMode::kExpert,
+                                         {.latency = 23, .bytes_per_cycle = 64, .stalls = seed});
 }
 
 TEST(WholeModel, WithAnOddNumberOfTokensRoutesNoneTwice) {
-  expect_equal_on_random_configuration(103, {.stalls = 3});  // 11 tokens, then ops with more rows
+  expect_equal_on_random_configuration(103, accel::ExpertMode::kExpert,
+                                       {.stalls = 3});  // 11 tokens, then ops with more rows
 }
 
 }  // namespace
