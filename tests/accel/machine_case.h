@@ -2,6 +2,7 @@
 /// Random models compiled for small random arrays, and the comparison of machine and golden model.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -92,6 +93,34 @@ inline void expect_equal_on_random_configurations(std::uint64_t first, std::uint
     Array array = small_array(seed);
     const Compiled compiled = compile_for(c.model, array, ExpertMode::kExpert);
     expect_equal(c, compiled, "seed " + std::to_string(seed), seed);
+  }
+}
+
+/// A model of two tasks, depth and normals, patch 4, whose only parameters are these.
+inline Config two_task_config(const std::vector<int>& image_size, int embed_dim, int depth, int head_channels,
+                              const MoeConfig& moe) {
+  Config c = naive::random_config(3);
+  ModelConfig& m = c.model;
+  m.patch_size = 4;
+  m.image_size = image_size;
+  m.embed_dim = embed_dim;
+  m.num_heads = 2;
+  m.depth = depth;
+  m.head.stages = 2;
+  m.head.channels = head_channels;
+  m.moe = moe;
+  c.tasks = {{"depth", 1, 1.0}, {"normals", 3, 1.0}};
+  return c;
+}
+
+/// Every token's first choice becomes `expert`; then the lowest of equals.
+inline void prefer_for_all(FloatModel& model, std::size_t expert) {
+  for (FBlock& b : model.blocks) {
+    for (auto& [task, router] : b.routers) {
+      std::fill(router.gate.weight.begin(), router.gate.weight.end(), 0.0F);
+      std::fill(router.gate.bias.begin(), router.gate.bias.end(), 0.0F);
+      router.gate.bias[expert] = 5.0F;
+    }
   }
 }
 

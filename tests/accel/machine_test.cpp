@@ -17,27 +17,12 @@ TEST(Machine, EqualsTheGoldenModelOnRandomConfigurations) { expect_equal_on_rand
 
 /// Two MoE blocks between dense ones, several words a token, two tasks.
 Config wide_config(int experts, int top_k) {
-  Config c = naive::random_config(3);
-  ModelConfig& m = c.model;
-  m.patch_size = 4;
-  m.image_size = {20, 28};
-  m.embed_dim = 40;
-  m.num_heads = 2;
-  m.depth = 4;
-  m.mlp_ratio = 3;
-  m.head.stages = 2;
-  m.head.channels = 20;
-  m.moe = MoeConfig{};
-  m.moe->num_experts = experts;
-  m.moe->top_k = top_k;
-  m.moe->expert_hidden = 24;
-  c.tasks.clear();
-  for (const char* name : {"depth", "normals"}) {
-    TaskConfig task;
-    task.name = name;
-    task.outputs = name[0] == 'd' ? 1 : 3;
-    c.tasks.push_back(task);
-  }
+  MoeConfig moe;
+  moe.num_experts = experts;
+  moe.top_k = top_k;
+  moe.expert_hidden = 24;
+  Config c = two_task_config({20, 28}, /*embed_dim=*/40, /*depth=*/4, /*head_channels=*/20, moe);
+  c.model.mlp_ratio = 3;
   return c;
 }
 
@@ -51,15 +36,7 @@ TEST(Machine, RunsOneExpertAndAThousand) {
 }
 
 TEST(Machine, RunsWhenEveryTokenChoosesTheSameExperts) {
-  const QuantisedCase c = quantised_case(wide_config(12, 2), 6, [](FloatModel& model) {
-    for (FBlock& b : model.blocks) {
-      for (auto& [task, router] : b.routers) {
-        std::fill(router.gate.weight.begin(), router.gate.weight.end(), 0.0F);
-        std::fill(router.gate.bias.begin(), router.gate.bias.end(), 0.0F);
-        router.gate.bias[7] = 5.0F;  // then the lowest of equals
-      }
-    }
-  });
+  const QuantisedCase c = quantised_case(wide_config(12, 2), 6, [](FloatModel& model) { prefer_for_all(model, 7); });
   Array array;
   array.width = 8;
   const Compiled compiled = compile(c.model, {array});

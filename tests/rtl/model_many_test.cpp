@@ -22,27 +22,12 @@ TEST(WholeModels, EqualTheGoldenModelOnFiveHundredRandomConfigurations) {
 
 /// One MoE model of two tasks whose only parameters are these; no dimension is a multiple of the array.
 Config config_with(int experts, int top_k) {
-  Config c = naive::random_config(3);
-  ModelConfig& m = c.model;
-  m.patch_size = 4;
-  m.image_size = {12, 20};
-  m.embed_dim = 20;
-  m.num_heads = 2;
-  m.depth = 2;
-  m.mlp_ratio = 2;
-  m.head.stages = 2;
-  m.head.channels = 12;
-  m.moe = MoeConfig{};
-  m.moe->num_experts = experts;
-  m.moe->top_k = top_k;
-  m.moe->expert_hidden = 12;
-  c.tasks.clear();
-  for (const char* name : {"depth", "normals"}) {
-    TaskConfig task;
-    task.name = name;
-    task.outputs = name[0] == 'd' ? 1 : 3;
-    c.tasks.push_back(task);
-  }
+  MoeConfig moe;
+  moe.num_experts = experts;
+  moe.top_k = top_k;
+  moe.expert_hidden = 12;
+  Config c = accel::two_task_config({12, 20}, /*embed_dim=*/20, /*depth=*/2, /*head_channels=*/12, moe);
+  c.model.mlp_ratio = 2;
   return c;
 }
 
@@ -55,15 +40,8 @@ TEST(WholeModels, RunWithOneExpertAndAThousand) {
 }
 
 TEST(WholeModels, RunWhenEveryTokenChoosesTheSameExpertsAndTheOthersAreEmpty) {
-  const accel::QuantisedCase c = accel::quantised_case(config_with(12, 2), 6, [](accel::FloatModel& model) {
-    for (accel::FBlock& b : model.blocks) {
-      for (auto& [task, router] : b.routers) {
-        std::fill(router.gate.weight.begin(), router.gate.weight.end(), 0.0F);
-        std::fill(router.gate.bias.begin(), router.gate.bias.end(), 0.0F);
-        router.gate.bias[7] = 5.0F;
-      }
-    }
-  });
+  const accel::QuantisedCase c =
+      accel::quantised_case(config_with(12, 2), 6, [](accel::FloatModel& model) { accel::prefer_for_all(model, 7); });
   expect_equal(c, accel::compile(c.model, {narrow_array()}), {});
 }
 
