@@ -12,6 +12,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 warns of overlapping copies inside `"literal" + std::string` that cannot happen (GCC bug 105651).
   if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(m3vit_flags INTERFACE -Wno-restrict)
+    if(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER 12.2)  # and 12.4 of copies inside std::vector
+      target_compile_options(m3vit_flags INTERFACE -Wno-array-bounds -Wno-stringop-overflow)
+    endif()
   endif()
 else()
   target_compile_options(m3vit_flags INTERFACE -Xclang -fno-pch-timestamp)

@@ -1,6 +1,7 @@
 #include "cli/bench_torch.h"
 
 #include <ATen/autocast_mode.h>
+#include <torch/version.h>
 
 #include <string>
 #include <utility>
@@ -12,17 +13,26 @@
 namespace m3vit::cli {
 namespace {
 
+void set_autocast(bool on) {
+  // The names that Debian 12's libtorch 1.13 knows are deprecated since 2.4.
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+  at::autocast::set_autocast_dtype(at::kCPU, torch::kBFloat16);
+  at::autocast::set_autocast_enabled(at::kCPU, on);
+#else
+  at::autocast::set_autocast_cpu_dtype(torch::kBFloat16);
+  at::autocast::set_cpu_enabled(on);
+#endif
+}
+
 /// libtorch's own mixed precision: what multiplies runs in bf16, what it knows to need more does not.
 class Autocast {
  public:
   explicit Autocast(bool on) : on_(on) {
-    if (!on_) return;
-    at::autocast::set_autocast_cpu_dtype(torch::kBFloat16);
-    at::autocast::set_cpu_enabled(true);
+    if (on_) set_autocast(true);
   }
   ~Autocast() {
     if (!on_) return;
-    at::autocast::set_cpu_enabled(false);
+    set_autocast(false);
     at::autocast::clear_cache();
   }
   Autocast(const Autocast&) = delete;
