@@ -30,7 +30,7 @@ class Directory {
   Directory() : root_(fs::temp_directory_path() / ("m3vit-folder-fuzz-" + std::to_string(::getpid()))) {
     for (const char* folder : {"images", "splits"}) fs::create_directories(root_ / folder);
     for (const char* image : {"a.png", "b.png"}) write_png(root_ / "images" / image, ImageU8(3, 4, 3, 7));
-    std::ofstream(root_ / "label");
+    std::ofstream(root_ / "label").close();
     for (const TaskSpec& t : kTasks) {
       fs::create_directories(root_ / t.name);
       const bool annotators = t.id == TaskId::kEdge;
