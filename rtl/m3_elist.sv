@@ -4,6 +4,7 @@
 module m3_elist #(
   parameter int unsigned Entries = 8192,
   parameter int unsigned Experts = 1024,
+  parameter int unsigned Scan = 32,      // experts looked at in a cycle, fewer than Experts
   localparam int unsigned EntryW = $clog2(Entries),
   localparam int unsigned ExpertW = $clog2(Experts)
 ) (
@@ -65,19 +66,18 @@ module m3_elist #(
   assign entries_o    = count_q;
   assign nonempty_o   = nonempty_q;
 
-  // ---- find: 32 experts a cycle
-  localparam int unsigned Scan = (Experts < 32) ? Experts : 32;
+  // ---- find: Scan experts a cycle
   localparam int unsigned ScanW = $clog2(Scan);
   logic [ExpertW-1:0] at_q, hit, record_at;
-  logic [Scan-1:0]    scan;
+  logic [Scan-1:0]    some;
   logic               finding_q, found, found_q;
 
   always_comb begin
-    scan  = some_q[{at_q[ExpertW-1:ScanW], {ScanW{1'b0}}} +: Scan];
+    some  = some_q[{at_q[ExpertW-1:ScanW], {ScanW{1'b0}}} +: Scan];
     found = 1'b0;
     hit   = '0;
     for (int unsigned i = 0; i < Scan; i++) begin
-      if (!found && scan[i] && ScanW'(i) >= at_q[ScanW-1:0]) begin
+      if (!found && some[i] && ScanW'(i) >= at_q[ScanW-1:0]) begin
         found = 1'b1;
         hit   = {at_q[ExpertW-1:ScanW], ScanW'(i)};
       end
@@ -174,4 +174,112 @@ module m3_elist #(
     if (push_q) record_mem[push_expert_i] <= record_d;
     record_q <= record_mem[record_at];
   end
+
+`ifdef FORMAL
+  // One expert is watched, chosen freely, and with it all that is pushed for it: its list holds just
+  // that, in order; the stream of a list gives its entries once each and in order; looking finds the
+  // next expert that has any. Callers: no push while a list is read or looked for, no more entries
+  // than there is room for, none lost by `clear_i`.
+  (* anyconst *) logic [ExpertW-1:0] watched;
+  logic                      past_q = 1'b0;
+  logic [EntryW:0]           pushed_q;               // for the watched expert
+  logic [EntryW*Entries-1:0] place_q;                // where
+  logic [29*Entries-1:0]     want_q;                 // what
+  logic                      watch_q;                // the stream is of the watched list
+  logic [EntryW:0]           out_q;                  // tokens that left it
+  logic [EntryW:0]           at;                     // the one being read
+  logic [ExpertW-1:0]        from_q;
+  logic                      seek_q, busy, waits_q;
+  logic [ExpertW+28:0]       offer_q;
+  logic [RecordW-1:0]        list;
+  assign busy = list_q | tok_valid_o;
+  assign at   = pushed_q - left_q[EntryW:0];
+  assign list = record_mem[watched];
+
+  always_ff @(posedge clk_i) begin
+    past_q <= 1'b1;
+    assume (rst_ni == past_q);
+    waits_q <= push_valid_i & ~push_ready_o;
+    offer_q <= {push_expert_i, push_token_i, push_gate_i};
+    if (past_q && waits_q) assume (push_valid_i && offer_q == {push_expert_i, push_token_i, push_gate_i});
+    if (push_valid_i) assume (!busy && !finding_q && !found_q && !find_start_i && !list_start_i);
+    if (push_valid_i) assume (count_q != (EntryW + 1)'(Entries));
+    if (clear_i) assume (!push_valid_i && !busy && !finding_q && !found_q && !find_start_i && !list_start_i);
+    if (list_start_i) begin
+      assume (!busy);
+      if (list_linked_i) begin  // `find` gave it
+        assume (some_q[watched] && list_first_i == list[EntryW-1:0] && list_rows_i == list[RecordW-1 -: 14]);
+      end else begin
+        assume (list_rows_i == 14'd1 || list_rows_i == 14'd2);
+        assume ({1'b0, list_first_i} < count_q && {1'b0, list_second_i} < count_q);
+      end
+    end
+    if (find_start_i) assume (!finding_q && !found_q && (some_q >> find_from_i) != '0);
+
+    if (!rst_ni || clear_i) pushed_q <= '0;
+    else if (push_q && push_expert_i == watched) begin
+      pushed_q <= pushed_q + 1'b1;
+      place_q[EntryW*pushed_q[EntryW-1:0] +: EntryW] <= count_q[EntryW-1:0];
+      want_q[29*pushed_q[EntryW-1:0] +: 29]          <= {push_token_i, push_gate_i};
+    end
+    if (!rst_ni || push_q || clear_i) watch_q <= 1'b0;
+    else if (list_start_i) begin
+      watch_q <= list_linked_i;
+      out_q   <= '0;
+    end else if (tok_valid_o && tok_ready_i) out_q <= out_q + 1'b1;
+    if (!rst_ni) seek_q <= 1'b0;
+    else if (find_start_i) begin
+      seek_q <= 1'b1;
+      from_q <= find_from_i;
+    end else if (found_q) seek_q <= 1'b0;
+
+    if (past_q && rst_ni) begin
+      CountsInRange: assert (count_q <= (EntryW + 1)'(Entries) && pushed_q <= count_q);
+      HasEntries:    assert (some_q[watched] == (pushed_q != '0));
+      if (pushed_q != '0) begin
+        Record: assert (list == {14'(pushed_q), place_q[EntryW*(pushed_q - 1'b1) +: EntryW], place_q[0 +: EntryW]});
+      end
+      for (int unsigned i = 0; i < Entries; i++) begin
+        if ((EntryW + 1)'(i) < pushed_q) begin
+          assert ({1'b0, place_q[EntryW*i +: EntryW]} < count_q);
+          assert (token_mem[place_q[EntryW*i +: EntryW]] == want_q[29*i +: 29]);
+          assert (order_mem[place_q[EntryW*i +: EntryW]] == {watched, want_q[29*i+16 +: 13]});
+          if ((EntryW + 1)'(i + 1) < pushed_q) begin
+            assert (next_mem[place_q[EntryW*i +: EntryW]] == place_q[EntryW*((i+1) % Entries) +: EntryW]);
+            assert (place_q[EntryW*i +: EntryW] < place_q[EntryW*((i+1) % Entries) +: EntryW]);
+          end
+        end
+      end
+      for (int unsigned x = 0; x < Experts; x++) begin  // a list ends in an entry of its own
+        if (some_q[x]) begin
+          assert ({1'b0, record_mem[x][2*EntryW-1:EntryW]} < count_q);
+          assert (order_mem[record_mem[x][2*EntryW-1:EntryW]][ExpertW+12:13] == ExpertW'(x));
+        end
+      end
+      if (push_q) PushKnowsRecord: assert (waits_q && push_valid_i && (!had || record_q == record_mem[push_expert_i]));
+
+      // the stream
+      if (watch_q) begin
+        InOrder: assert (out_q <= pushed_q && (!tok_valid_o ||
+                         (out_q < pushed_q && {tok_o, tok_gate_o} == want_q[29*out_q[EntryW-1:0] +: 29])));
+        if (list_q) begin
+          assert (linked_q && left_q != '0 && left_q <= 14'(pushed_q));
+          assert (cur_q == place_q[EntryW*at[EntryW-1:0] +: EntryW] && at == out_q + (EntryW + 1)'(tok_valid_o));
+          if (read_q) assert (token_q == token_mem[cur_q]);
+          if (read_q) assert (left_q == 14'd1 || next_q == next_mem[cur_q]);
+        end else Whole: assert (out_q + (EntryW + 1)'(tok_valid_o) == pushed_q);
+      end
+
+      // looking
+      if (finding_q || found_q) assert (seek_q);
+      if (finding_q) assert (at_q >= from_q && (some_q >> at_q) != '0);
+      if (finding_q) assert (((some_q >> from_q) << from_q) == ((some_q >> at_q) << at_q));
+      if (find_valid_o) begin
+        FindsNext:     assert (some_q[find_expert_o] && find_expert_o >= from_q);
+        SkipsNone:     assert ((((some_q >> from_q) << from_q) & ((Experts'(1) << find_expert_o) - 1'b1)) == '0);
+        if (find_expert_o == watched) FindsList: assert ({find_rows_o, find_head_o} == {list[RecordW-1 -: 14], list[EntryW-1:0]});
+      end
+    end
+  end
+`endif
 endmodule

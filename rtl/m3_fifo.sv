@@ -1,5 +1,5 @@
 /// First in, first out, ready/valid on both sides. Nothing is lost, repeated or reordered: proven
-/// (formal/prove.sh). `data_o` is combinational from the memory; `ready_o` depends on no input.
+/// (scripts/rtl_prove.sh). `data_o` is combinational from the memory; `ready_o` depends on no input.
 module m3_fifo #(
   parameter int unsigned Width = 8,  // bits of an entry
   parameter int unsigned Depth = 4,  // entries, >= 2, any number
