@@ -51,7 +51,7 @@ std::vector<Shape> vit_small_shapes() {
           {"expert fc2, 256 tokens", {p, Kind::kRows, 256, 384, 384, 0, 0, 0, kNone, kScatter}},
           {"expert fc1, 16 tokens", {p, Kind::kIndexed, 16, 384, 384, 0, 0, 0, kGelu, kSet}},
           {"expert fc1, 1 token", {p, Kind::kIndexed, 1, 384, 384, 0, 0, 0, kGelu, kSet}},
-          {"conv 3×3, 256, 64²", {p, Kind::kConv3x3, 4096, 256, 256, 64, 64, 0, kRelu, kSet}},
+          {"conv 3×3, 256, 64²", {p, Kind::kTaps, 4096, 256, 256, 64, 64, 0, kRelu, kSet}},
           {"conv 1×1, 256 → 40, 64²", {p, Kind::kRows, 4096, 40, 256, 0, 0, 0, kNone, kSet}}};
 }
 

@@ -20,9 +20,9 @@ namespace m3vit::testing {
 struct GemmProblem {
   Precision precision = Precision::kF32;
   RowSource::Kind kind = RowSource::Kind::kRows;
-  std::size_t m = 0;  ///< kConv3x3 and kPatch: of height and width
+  std::size_t m = 0;  ///< kPatch, and kTaps with a width: of height and width
   std::size_t n = 0, segment_k = 0;
-  int height = 0, width = 0, patch = 0;
+  int height = 0, width = 0, patch = 0;  ///< kTaps: each pixel's 3×3 neighbours; without a width, any four rows
   Epilogue::Activation activation = Epilogue::Activation::kNone;
   Epilogue::Store store = Epilogue::Store::kSet;
   bool bf16_out = false;
@@ -30,13 +30,12 @@ struct GemmProblem {
   std::size_t segments() const {
     switch (kind) {
       case RowSource::Kind::kTaps:
-        return 4;
-      case RowSource::Kind::kConv3x3:
-        return 9;
+        return width > 0 ? 9 : 4;
       case RowSource::Kind::kPatch:
         return 3 * static_cast<std::size_t>(patch);
       case RowSource::Kind::kRows:
       case RowSource::Kind::kIndexed:
+      case RowSource::Kind::kPlaces:
         break;
     }
     return 1;
@@ -44,7 +43,7 @@ struct GemmProblem {
   std::size_t k() const { return segments() * segment_k; }
   std::string to_string() const {
     constexpr const char* kPrecisions[] = {"f32", "bf16", "int8"};
-    constexpr const char* kKinds[] = {"rows", "indexed", "taps", "conv3x3", "patch"};
+    constexpr const char* kKinds[] = {"rows", "indexed", "places", "taps", "patch"};
     constexpr const char* kActivations[] = {"none", "gelu", "relu"};
     constexpr const char* kStores[] = {"set", "add", "scatter_add"};
     return std::string(kPrecisions[static_cast<int>(precision)]) + " " + kKinds[static_cast<int>(kind)] +
@@ -67,12 +66,13 @@ inline std::vector<GemmProblem> gemm_problems() {
     }
     for (const std::size_t n : {2, 7, 8, 9, 15, 16, 17, 48, 64, 96}) shapes.push_back({p, Kind::kIndexed, 13, n, 5});
     for (const std::size_t k : {1, 2, 3, 4, 63, 64, 65, 127, 128, 129}) shapes.push_back({p, Kind::kRows, 35, 40, k});
-    for (const std::size_t m : {1, 8, 12, 35, 67}) shapes.push_back({p, Kind::kIndexed, m, 65, 66});
+    for (const std::size_t m : {1, 8, 12, 35, 67, 195}) shapes.push_back({p, Kind::kIndexed, m, 65, 66});
+    for (const std::size_t m : {1, 11, 29}) shapes.push_back({p, Kind::kPlaces, m, 34, 9});
     shapes.push_back({p, Kind::kTaps, 25, 35, 6});
     shapes.push_back({p, Kind::kTaps, 97, 33, 67});
     for (const auto& [h, w, k] : {std::array{1, 1, 3}, {1, 5, 4}, {5, 1, 2}, {2, 2, 1}, {4, 7, 5}, {6, 40, 68}}) {
       const auto pixels = static_cast<std::size_t>(h) * static_cast<std::size_t>(w);
-      shapes.push_back({p, Kind::kConv3x3, pixels, 40, static_cast<std::size_t>(k), h, w});
+      shapes.push_back({p, Kind::kTaps, pixels, 40, static_cast<std::size_t>(k), h, w});
     }
     if (p != Precision::kInt8) {
       for (const int patch : {2, 3, 16}) {
@@ -149,7 +149,7 @@ class GemmCase {
   void make_a() {
     const Precision p = problem_.precision;
     const bool planes = problem_.kind == RowSource::Kind::kPatch;
-    const bool map = problem_.kind == RowSource::Kind::kConv3x3;
+    const bool map = problem_.kind == RowSource::Kind::kTaps && problem_.width > 0;
     const std::size_t row = problem_.segment_k;
     pool_ = map ? problem_.m : problem_.m + 4;
     const std::size_t stride = row_bytes(row, p) + (p == Precision::kF32 ? 12 : 4);
@@ -165,8 +165,10 @@ class GemmCase {
       a_scale_.push_back(static_cast<float>(std::exp(rng_.normal())) / 128.0F);
     }
     const std::size_t entries = problem_.m * problem_.segments();
-    for (std::size_t i = 0; i < entries; ++i) index_.push_back(static_cast<std::int32_t>(rng_.below(pool_)));
-    if (problem_.kind == RowSource::Kind::kTaps) index_[rng_.below(entries)] = -1;
+    for (std::size_t i = 0; i < entries; ++i) {
+      index_.push_back(map ? neighbour(i / 9, i % 9) : static_cast<std::int32_t>(rng_.below(pool_)));
+    }
+    if (problem_.kind == RowSource::Kind::kTaps && !map) index_[rng_.below(entries)] = -1;
 
     RowSource& a = gemm_.a;
     a.kind = problem_.kind;
@@ -180,6 +182,20 @@ class GemmCase {
     a.patch = problem_.patch;
     a.zeros = zeros_.data();
     a.scale = a_scale_.data();
+    if (problem_.kind != RowSource::Kind::kPlaces) return;
+    for (const std::int32_t r : index_) {
+      places_.push_back(a_.data() + static_cast<std::size_t>(r) * stride);
+      place_scale_.push_back(a_scale_[static_cast<std::size_t>(r)]);
+    }
+    a.places = places_.data();
+    a.scale = place_scale_.data();
+  }
+
+  /// Of a pixel of the map, or −1 outside it.
+  std::int32_t neighbour(std::size_t pixel, std::size_t tap) const {
+    const int y = static_cast<int>(pixel) / problem_.width + static_cast<int>(tap) / 3 - 1;
+    const int x = static_cast<int>(pixel) % problem_.width + static_cast<int>(tap) % 3 - 1;
+    return y < 0 || y >= problem_.height || x < 0 || x >= problem_.width ? -1 : y * problem_.width + x;
   }
 
   void make_b() {
@@ -256,17 +272,12 @@ class GemmCase {
       case RowSource::Kind::kRows:
         break;
       case RowSource::Kind::kIndexed:
+      case RowSource::Kind::kPlaces:
         row = index_[r];
         break;
       case RowSource::Kind::kTaps:
         row = index_[r * problem_.segments() + s];
         break;
-      case RowSource::Kind::kConv3x3: {
-        const std::int64_t y = row / problem_.width + static_cast<std::int64_t>(s) / 3 - 1;
-        const std::int64_t x = row % problem_.width + static_cast<std::int64_t>(s) % 3 - 1;
-        row = y < 0 || y >= problem_.height || x < 0 || x >= problem_.width ? -1 : y * problem_.width + x;
-        break;
-      }
       case RowSource::Kind::kPatch: {
         const std::int64_t across = problem_.width / problem_.patch;
         const auto plane = static_cast<std::int64_t>(s) / problem_.patch;
@@ -356,6 +367,8 @@ class GemmCase {
   std::vector<std::byte> a_, zeros_;
   std::vector<float> a_scale_, w_, w_scale_, bias_, gate_;
   std::vector<std::int32_t> index_, to_, sums_;
+  std::vector<const std::byte*> places_;
+  std::vector<float> place_scale_;
   Guarded<std::uint8_t> panels_{0}, c_{0};
   std::vector<std::uint8_t> before_;
 };

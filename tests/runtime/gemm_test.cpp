@@ -50,7 +50,7 @@ TEST_P(GemmPerIsa, WritesNothingForNoRowsOrNoPanels) {
 TEST_P(GemmPerIsa, BitsDoNotDependOnTheSplit) {
   Rng rng(12);
   for (const Precision precision : kPrecisions) {
-    for (const auto kind : {RowSource::Kind::kRows, RowSource::Kind::kConv3x3}) {
+    for (const auto kind : {RowSource::Kind::kRows, RowSource::Kind::kTaps}) {
       for (const bool bf16_out : {false, true}) {
         GemmProblem problem{precision, kind, 42, 100, 77, 6, 7};
         problem.activation = Epilogue::Activation::kGelu;

@@ -327,46 +327,6 @@ TEST_P(PerIsa, Bf16AttentionIsAsCloseAsItsRoundings) {
   }
 }
 
-TEST_P(PerIsa, UpsamplingEqualsTheNaiveOne) {
-  Rng rng(17);
-  for (const auto& [h, w, channels] : {std::array<int, 3>{1, 1, 1}, {1, 4, 3}, {3, 1, 17}, {2, 3, 16}, {5, 4, 33}}) {
-    naive::Map map(channels, h, w);
-    const auto c = static_cast<std::size_t>(channels);
-    const std::size_t in = c + 3;
-    const std::size_t across = c + c % 2;
-    std::vector<float> x(size(h) * size(w) * in);
-    std::vector<std::uint16_t> x16(x.size());
-    for (int p = 0; p < h * w; ++p) {
-      for (int i = 0; i < channels; ++i) {
-        const std::size_t at = static_cast<std::size_t>(p) * in + static_cast<std::size_t>(i);
-        x16[at] = to_bf16(static_cast<float>(rng.normal()));
-        x[at] = from_bf16(x16[at]);
-        map.at(i, p / w, p % w) = x[at];
-      }
-    }
-    const naive::Map want = naive::resize_bilinear(map, 2 * h, 2 * w);
-    Guarded<float> y(4 * size(h) * size(w) * c, 9);
-    Guarded<std::uint16_t> y16(4 * size(h) * size(w) * across, 9);
-    for (int line = 0; line < 2 * h; ++line) {
-      kernels().upsample2(Precision::kF32, x.data(), in * 4, h, w, c, y.data(), c * 4, line, line + 1);
-      kernels().upsample2(Precision::kBf16, x16.data(), in * 2, h, w, c, y16.data(), across * 2, line, line + 1);
-    }
-    for (int p = 0; p < 4 * h * w; ++p) {
-      const auto pixel = static_cast<std::size_t>(p);
-      for (int i = 0; i < channels; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        const double truth = want.at(i, p / (2 * w), p % (2 * w));
-        ASSERT_NEAR(y[pixel * c + at], truth, 1e-5);
-        ASSERT_NEAR(from_bf16(y16[pixel * across + at]), truth, 0x1p-8 * std::abs(truth) + 1e-6);
-      }
-      if (across > c) {
-        ASSERT_EQ(y16[pixel * across + c], 0);
-      }
-    }
-    EXPECT_TRUE(y.intact() && y16.intact());
-  }
-}
-
 TEST(Resample, PlanesEqualTheNaiveOneUpAndDown) {
   Rng rng(18);
   for (const auto& [h, w, oh, ow] :

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "runtime/kernels/avx512-inl.h"
@@ -22,23 +23,37 @@ inline constexpr std::size_t kAmxRows = 16;   // of every tile
 inline constexpr std::size_t kAmxBytes = 64;  // of a tile's row
 inline constexpr std::size_t kAmxGroups = kAmxBytes / 4;
 
+/// What ldtilecfg reads (Intel's manual, volume 1, "Tile configuration").
+struct alignas(64) AmxConfiguration {
+  std::uint8_t palette = 0;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[8] = {};
+  std::uint8_t reserved_bytes[16] = {};
+  std::uint8_t rows[8] = {};
+  std::uint8_t reserved_rows[8] = {};
+};
+static_assert(sizeof(AmxConfiguration) == 64);
+inline constexpr AmxConfiguration kAmxConfiguration = [] {
+  AmxConfiguration c;
+  c.palette = 1;
+  std::fill_n(c.row_bytes, 8, static_cast<std::uint16_t>(kAmxBytes));
+  std::fill_n(c.rows, 8, static_cast<std::uint8_t>(kAmxRows));
+  return c;
+}();
+
+/// C += A · B is defined: rows of C and A, columns of C and B, and A's columns and B's rows of 4 bytes agree.
+constexpr bool AmxFits(std::size_t c, std::size_t a, std::size_t b) {
+  const AmxConfiguration& k = kAmxConfiguration;
+  return k.rows[c] == k.rows[a] && k.row_bytes[c] == k.row_bytes[b] && k.row_bytes[a] == 4 * k.rows[b] &&
+         k.rows[a] <= 16 && k.rows[b] <= 16 && k.row_bytes[c] <= 64 && k.row_bytes[a] <= 64;
+}
+static_assert(AmxFits(0, 4, 6) && AmxFits(1, 4, 7) && AmxFits(2, 5, 6) && AmxFits(3, 5, 7));
+
 /// The CPU's tiles. Configured for the life of one object, one GEMM call: afterwards the thread holds no tile state.
 class AmxTiles {
  public:
-  AmxTiles() {
-    struct alignas(64) Configuration {
-      std::uint8_t palette = 1;
-      std::uint8_t start_row = 0;
-      std::uint8_t reserved[14] = {};
-      std::uint16_t bytes[16] = {};
-      std::uint8_t rows[16] = {};
-    };
-    static_assert(sizeof(Configuration) == 64);
-    Configuration c;
-    std::fill_n(c.bytes, 8, static_cast<std::uint16_t>(kAmxBytes));
-    std::fill_n(c.rows, 8, static_cast<std::uint8_t>(kAmxRows));
-    _tile_loadconfig(&c);
-  }
+  AmxTiles() { _tile_loadconfig(&kAmxConfiguration); }
   ~AmxTiles() { _tile_release(); }
   AmxTiles(const AmxTiles&) = delete;
   AmxTiles& operator=(const AmxTiles&) = delete;
@@ -49,9 +64,16 @@ class AmxTiles {
     _tile_zero(2);
     _tile_zero(3);
   }
-  void LoadUpper(const void* rows, std::size_t stride) { _tile_loadd(4, rows, stride); }
-  void LoadLower(const void* rows, std::size_t stride) { _tile_loadd(5, rows, stride); }
+  void LoadUpper(const void* rows, std::size_t stride) {
+    Stored();
+    _tile_loadd(4, rows, stride);
+  }
+  void LoadLower(const void* rows, std::size_t stride) {
+    Stored();
+    _tile_loadd(5, rows, stride);
+  }
   void LoadColumns(const std::byte* lines) {
+    Stored();
     _tile_loadd(6, lines, kPanelLine);
     _tile_loadd(7, lines + kAmxBytes, kPanelLine);
   }
@@ -79,67 +101,91 @@ class AmxTiles {
     _tile_stored(2, to + kAmxRows * kPanelLine, kPanelLine);
     _tile_stored(3, to + kAmxRows * kPanelLine + kAmxBytes, kPanelLine);
   }
+
+ private:
+  /// g++ 12's _tile_loadd does not tell the compiler that it reads memory: what was stored there could come later.
+  static void Stored() { asm volatile("" ::: "memory"); }
 };
 
-/// The same in plain loops, by the definition of the instructions, so that what feeds the tiles is tested on any CPU
-/// with AVX-512. Differs from AmxTiles in bf16 by rounding only.
+/// The same in plain loops, from Intel's definitions of the instructions and under the same configuration, so that what
+/// feeds the tiles is tested on any CPU with AVX-512.
 class EmulatedTiles {
  public:
-  void ZeroSums() { std::memset(sums_, 0, sizeof(sums_)); }
-  void LoadUpper(const void* rows, std::size_t stride) { Load(a_[0], rows, stride); }
-  void LoadLower(const void* rows, std::size_t stride) { Load(a_[1], rows, stride); }
+  void ZeroSums() {
+    for (std::size_t t = 0; t < 4; ++t) std::memset(tiles_[t], 0, sizeof(Tile));
+  }
+  void LoadUpper(const void* rows, std::size_t stride) { Load(4, rows, stride); }
+  void LoadLower(const void* rows, std::size_t stride) { Load(5, rows, stride); }
   void LoadColumns(const std::byte* lines) {
-    Load(b_[0], lines, kPanelLine);
-    Load(b_[1], lines + kAmxBytes, kPanelLine);
+    Load(6, lines, kPanelLine);
+    Load(7, lines + kAmxBytes, kPanelLine);
   }
   template <Precision kPrecision>
   void Multiply(bool lower) {
-    for (std::size_t t = 0; t < (lower ? 4U : 2U); ++t) {
-      for (std::size_t m = 0; m < kAmxRows; ++m) {
-        for (std::size_t n = 0; n < kAmxRows; ++n) {
-          for (std::size_t k = 0; k < kAmxGroups; ++k) Add<kPrecision>(t, m, n, k);
-        }
+    for (std::size_t sums = 0; sums < (lower ? 4U : 2U); ++sums) {
+      if constexpr (kPrecision == Precision::kBf16) {
+        DotBf16(sums, 4 + sums / 2, 6 + sums % 2);
+      } else {
+        DotInt8(sums, 4 + sums / 2, 6 + sums % 2);
       }
     }
   }
   void Store(void* sums) {
     for (std::size_t t = 0; t < 4; ++t) {
-      for (std::size_t m = 0; m < kAmxRows; ++m) {
-        auto* const to = static_cast<std::byte*>(sums) + (t / 2 * kAmxRows + m) * kPanelLine + t % 2 * kAmxBytes;
-        std::memcpy(to, sums_[t][m], kAmxBytes);
+      for (std::size_t r = 0; r < kConfig.rows[t]; ++r) {
+        auto* const to = static_cast<std::byte*>(sums) + (t / 2 * kAmxRows + r) * kPanelLine + t % 2 * kAmxBytes;
+        std::memcpy(to, tiles_[t][r], kConfig.row_bytes[t]);
       }
     }
   }
 
  private:
+  static constexpr const AmxConfiguration& kConfig = kAmxConfiguration;
   using Tile = std::uint8_t[kAmxRows][kAmxBytes];
-  static void Load(Tile& tile, const void* rows, std::size_t stride) {
-    for (std::size_t r = 0; r < kAmxRows; ++r) {
-      std::memcpy(tile[r], static_cast<const std::byte*>(rows) + r * stride, kAmxBytes);
+
+  void Load(std::size_t t, const void* rows, std::size_t stride) {
+    std::memset(tiles_[t], 0, sizeof(Tile));
+    for (std::size_t r = 0; r < kConfig.rows[t]; ++r) {
+      std::memcpy(tiles_[t][r], static_cast<const std::byte*>(rows) + r * stride, kConfig.row_bytes[t]);
     }
   }
-  template <Precision kPrecision>
-  void Add(std::size_t t, std::size_t m, std::size_t n, std::size_t k) {
-    const std::uint8_t* const a = a_[t / 2][m] + 4 * k;
-    const std::uint8_t* const b = b_[t % 2][k] + 4 * n;
-    if constexpr (kPrecision == Precision::kBf16) {
-      std::uint16_t x[2];
-      std::uint16_t y[2];
-      std::memcpy(x, a, sizeof(x));
-      std::memcpy(y, b, sizeof(y));
-      float sum;
-      std::memcpy(&sum, &sums_[t][m][n], sizeof(sum));
-      sum += from_bf16(x[0]) * from_bf16(y[0]);
-      sum += from_bf16(x[1]) * from_bf16(y[1]);
-      std::memcpy(&sums_[t][m][n], &sum, sizeof(sum));
-    } else {
-      for (std::size_t i = 0; i < 4; ++i) sums_[t][m][n] += a[i] * static_cast<std::int8_t>(b[i]);
+  template <class T>
+  T at(std::size_t t, std::size_t r, std::size_t element) const {
+    T v;
+    std::memcpy(&v, tiles_[t][r] + element * sizeof(T), sizeof(T));
+    return v;
+  }
+  /// tdpbf16ps: the products of even and of odd k each in a sum of their own, both then added to C. (That denormals
+  /// count as zero there is left out: it is below every tolerance.)
+  void DotBf16(std::size_t c, std::size_t a, std::size_t b) {
+    for (std::size_t m = 0; m < kConfig.rows[c]; ++m) {
+      for (std::size_t n = 0; n < kConfig.row_bytes[c] / 4; ++n) {
+        float even = 0.0F;
+        float odd = 0.0F;
+        for (std::size_t k = 0; k < kConfig.rows[b]; ++k) {
+          even = std::fma(from_bf16(at<std::uint16_t>(a, m, 2 * k)), from_bf16(at<std::uint16_t>(b, k, 2 * n)), even);
+          odd = std::fma(from_bf16(at<std::uint16_t>(a, m, 2 * k + 1)), from_bf16(at<std::uint16_t>(b, k, 2 * n + 1)),
+                         odd);
+        }
+        const float sum = at<float>(c, m, n) + (even + odd);
+        std::memcpy(tiles_[c][m] + 4 * n, &sum, sizeof(sum));
+      }
+    }
+  }
+  /// tdpbusd: A unsigned, B signed.
+  void DotInt8(std::size_t c, std::size_t a, std::size_t b) {
+    for (std::size_t m = 0; m < kConfig.rows[c]; ++m) {
+      for (std::size_t n = 0; n < kConfig.row_bytes[c] / 4; ++n) {
+        auto sum = at<std::int32_t>(c, m, n);
+        for (std::size_t k = 0; k < kConfig.row_bytes[a]; ++k) {
+          sum += at<std::uint8_t>(a, m, k) * at<std::int8_t>(b, k / 4, 4 * n + k % 4);
+        }
+        std::memcpy(tiles_[c][m] + 4 * n, &sum, sizeof(sum));
+      }
     }
   }
 
-  Tile a_[2] = {};
-  Tile b_[2] = {};
-  std::int32_t sums_[4][kAmxRows][kAmxRows] = {};
+  Tile tiles_[8] = {};
 };
 
 /// One segment of 32 rows of A, as two halves of 16. A half whose rows are one stride apart is loaded where it lies;

@@ -41,9 +41,7 @@ HWY_INLINE void ScorePanel(const std::uint32_t* HWY_RESTRICT queries, std::size_
     const __m512i b0 = _mm512_load_si512(keys);
     const __m512i b1 = _mm512_load_si512(keys + 64);
     for (std::size_t r = 0; r < kTileRows; ++r) {
-      const __m512i x = _mm512_set1_epi32(static_cast<int>(queries[r]));
-      sums[r][0] = AddPairs(sums[r][0], x, b0);
-      sums[r][1] = AddPairs(sums[r][1], x, b1);
+      PairDots::AddRow(sums[r][0], sums[r][1], reinterpret_cast<const std::byte*>(queries + r), b0, b1);
     }
   }
   for (std::size_t r = 0; r < kTileRows; ++r) {
@@ -67,9 +65,7 @@ HWY_INLINE void ValuePanel(const float* HWY_RESTRICT scores, std::size_t pairs, 
     const __m512i b0 = _mm512_load_si512(values);
     const __m512i b1 = _mm512_load_si512(values + 64);
     for (std::size_t r = 0; r < kTileRows; ++r) {
-      const __m512i x = _mm512_set1_epi32(static_cast<int>(LoadGroup(p + r * kKeyBlock * sizeof(float))));
-      sums[r][0] = AddPairs(sums[r][0], x, b0);
-      sums[r][1] = AddPairs(sums[r][1], x, b1);
+      PairDots::AddRow(sums[r][0], sums[r][1], p + r * kKeyBlock * sizeof(float), b0, b1);
     }
   }
   for (std::size_t r = 0; r < kTileRows; ++r) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "runtime/kernels/attention-inl.h"
 #include "runtime/kernels/gemm-inl.h"
@@ -13,97 +14,106 @@
 #include "runtime/kernels/rows-inl.h"
 #include "runtime/kernels/tile-inl.h"
 
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512vnni")
+HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
 
-// By hand, because g++ 12 keeps the sums of _mm512_dpbusd_epi32 in memory.
-HWY_INLINE __m512i AddDots(__m512i sum, __m512i unsigned_bytes, __m512i signed_bytes) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_bytes), "v"(signed_bytes));
-  return sum;
+// The dot products are written by hand: g++ 12 keeps the sums of _mm512_dpbusd_epi32 in memory, and clang 16 recurses
+// without end over _mm512_dpbf16_ps of a broadcast (its VectorCombine pass). Both products of a row are one statement,
+// because g++ 12 copies sums about between two.
+
+/// Four products of bytes, unsigned and signed, an instruction and lane.
+struct ByteDots {
+  /// Adds the group at `a` times the lines b0 and b1.
+  HWY_INLINE static void AddRow(__m512i& sum0, __m512i& sum1, const std::byte* a, __m512i b0, __m512i b1) {
+    __m512i x;
+    asm("vpbroadcastd %3, %2\n\tvpdpbusd %4, %2, %0\n\tvpdpbusd %5, %2, %1"
+        : "+v"(sum0), "+v"(sum1), "=&v"(x)
+        : "m"(*reinterpret_cast<const std::byte(*)[4]>(a)), "v"(b0), "v"(b1));
+  }
+};
+
+/// Two products of bf16.
+struct PairDots {
+  HWY_INLINE static void AddRow(__m512& sum0, __m512& sum1, const std::byte* a, __m512i b0, __m512i b1) {
+    __m512i x;
+    asm("vpbroadcastd %3, %2\n\tvdpbf16ps %4, %2, %0\n\tvdpbf16ps %5, %2, %1"
+        : "+v"(sum0), "+v"(sum1), "=&v"(x)
+        : "m"(*reinterpret_cast<const std::byte(*)[4]>(a)), "v"(b0), "v"(b1));
+  }
+};
+
+/// Adds `count` groups of each row times as many lines of the panel to its 32 sums; returns where the lines end. Rows
+/// are a pack here and in the tiles, not a loop, because g++ 12 would keep an array that loops index in memory.
+template <class Dots, class Sum, std::size_t... kR>
+HWY_INLINE const std::byte* AddLines(const std::byte* const (&rows)[sizeof...(kR)], std::size_t count,
+                                     const std::byte* HWY_RESTRICT b, Sum (&sums)[sizeof...(kR)][2],
+                                     std::index_sequence<kR...> /*rows*/) {
+  // No count beside the offset: with twelve row pointers all registers are taken.
+  const std::byte* const end = b + count * kPanelLine;
+  for (std::size_t at = 0; b != end; b += kPanelLine, at += 4) {
+    const __m512i b0 = _mm512_loadu_si512(b);
+    const __m512i b1 = _mm512_loadu_si512(b + 64);
+    (Dots::AddRow(sums[kR][0], sums[kR][1], rows[kR] + at, b0, b1), ...);
+  }
+  return b;
 }
 
-/// As TileInt8, kRows × 32 sums in registers, four products an instruction and lane.
-template <std::size_t kRows>
+/// A segment's sums of one row times the row's scale, onto what `to` has of the segments before it.
+HWY_INLINE void AddSegment(const __m512i (&sums)[2], float scale, bool first, float* to) {
+  const __m512 s = _mm512_set1_ps(scale);
+  const __m512 before0 = first ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
+  const __m512 before1 = first ? _mm512_setzero_ps() : _mm512_loadu_ps(to + 16);
+  _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[0]), s, before0));
+  _mm512_storeu_ps(to + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[1]), s, before1));
+}
+
+/// As TileInt8, all of a tile's sums in registers.
+template <std::size_t... kR>
 HWY_NOINLINE void TileVnni(const RowSource& a, std::size_t row, std::size_t valid, const Panel& panel,
-                           float* HWY_RESTRICT tile, std::size_t stride) {
+                           float* HWY_RESTRICT tile, std::size_t stride, std::index_sequence<kR...> each) {
+  constexpr std::size_t kRows = sizeof...(kR);
   const std::size_t quads = groups(a.segment_k, Precision::kInt8);
   const TileRows<kRows> from(a, row, valid);
   const std::byte* HWY_RESTRICT b = panel.lines;
   for (std::size_t segment = 0; segment < a.segments; ++segment) {
     const std::byte* rows[kRows];
     float scales[kRows] = {};
-    __m512i sums[kRows][2];
+    for (std::size_t r = 0; r < kRows; ++r) rows[r] = from.Pointer(r, segment, 1, &scales[r]);
     // Starting at −128 · Σ q takes the bias of 128 out of u8 = q + 128.
     const std::int32_t* of_w = panel.sums + segment * panel.sums_stride;
     const __m512i zero = _mm512_setzero_si512();
     const __m512i start0 = _mm512_sub_epi32(zero, _mm512_slli_epi32(_mm512_loadu_si512(of_w), 7));
     const __m512i start1 = _mm512_sub_epi32(zero, _mm512_slli_epi32(_mm512_loadu_si512(of_w + 16), 7));
-    for (std::size_t r = 0; r < kRows; ++r) {
-      rows[r] = from.Pointer(r, segment, 1, &scales[r]);
-      sums[r][0] = start0;
-      sums[r][1] = start1;
-    }
-    for (std::size_t k = 0; k < quads; ++k, b += kPanelLine) {
-      const __m512i b0 = _mm512_loadu_si512(b);
-      const __m512i b1 = _mm512_loadu_si512(b + 64);
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const __m512i x = _mm512_set1_epi32(static_cast<int>(LoadGroup(rows[r] + 4 * k)));
-        sums[r][0] = AddDots(sums[r][0], x, b0);
-        sums[r][1] = AddDots(sums[r][1], x, b1);
-      }
-    }
-    for (std::size_t r = 0; r < kRows; ++r) {
-      const __m512 scale = _mm512_set1_ps(scales[r]);
-      for (std::size_t v = 0; v < 2; ++v) {
-        float* const to = tile + r * stride + 16 * v;
-        const __m512 before = segment == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
-        _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][v]), scale, before));
-      }
-    }
+    __m512i sums[kRows][2];
+    ((sums[kR][0] = start0, sums[kR][1] = start1), ...);
+    b = AddLines<ByteDots>(rows, quads, b, sums, each);
+    (AddSegment(sums[kR], scales[kR], segment == 0, tile + kR * stride), ...);
   }
 }
 
-}  // namespace m3vit::HWY_NAMESPACE
-HWY_POP_ATTRIBUTES
-
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16")
-namespace m3vit::HWY_NAMESPACE {
-
-// By hand, because clang 16 recurses without end over _mm512_dpbf16_ps of a broadcast (its VectorCombine pass).
-HWY_INLINE __m512 AddPairs(__m512 sum, __m512i a, __m512i b) {
-  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-  return sum;
-}
-
-/// As TileBf16, kRows × 32 sums in registers, two products an instruction and lane.
-template <std::size_t kRows>
+/// As TileBf16, all of a tile's sums in registers.
+template <std::size_t... kR>
 HWY_NOINLINE void TileDotBf16(const RowSource& a, std::size_t row, std::size_t valid, const Panel& panel,
-                              float* HWY_RESTRICT tile, std::size_t stride) {
+                              float* HWY_RESTRICT tile, std::size_t stride, std::index_sequence<kR...> each) {
+  constexpr std::size_t kRows = sizeof...(kR);
   const std::size_t pairs = groups(a.segment_k, Precision::kBf16);
   const TileRows<kRows> from(a, row, valid);
   const std::byte* HWY_RESTRICT b = panel.lines;
   __m512 sums[kRows][2];
-  for (std::size_t r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
+  ((sums[kR][0] = sums[kR][1] = _mm512_setzero_ps()), ...);
   for (std::size_t segment = 0; segment < a.segments; ++segment) {
     const std::byte* rows[kRows];
     for (std::size_t r = 0; r < kRows; ++r) rows[r] = from.Pointer(r, segment, 2);
-      // Unrolled, because one of the twelve row pointers does not fit the registers.
-#pragma GCC unroll 4
-    for (std::size_t k = 0; k < pairs; ++k, b += kPanelLine) {
-      const __m512i b0 = _mm512_loadu_si512(b);
-      const __m512i b1 = _mm512_loadu_si512(b + 64);
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const __m512i x = _mm512_set1_epi32(static_cast<int>(LoadGroup(rows[r] + 4 * k)));
-        sums[r][0] = AddPairs(sums[r][0], x, b0);
-        sums[r][1] = AddPairs(sums[r][1], x, b1);
-      }
-    }
+    b = AddLines<PairDots>(rows, pairs, b, sums, each);
   }
-  for (std::size_t r = 0; r < kRows; ++r) {
-    _mm512_storeu_ps(tile + r * stride, sums[r][0]);
-    _mm512_storeu_ps(tile + r * stride + 16, sums[r][1]);
-  }
+  ((_mm512_storeu_ps(tile + kR * stride, sums[kR][0]), _mm512_storeu_ps(tile + kR * stride + 16, sums[kR][1])), ...);
 }
+
+}  // namespace m3vit::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR_AVX3 ",avx512bf16")
+namespace m3vit::HWY_NAMESPACE {
 
 /// PortableFinish with masks for the last columns and bf16 in one instruction.
 struct Avx512Finish {
@@ -205,6 +215,41 @@ HWY_POP_ATTRIBUTES
 HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
 
+/// As QuantizeRows, to the same bits: bf16 in 32 lanes, its largest found without leaving 16 bits.
+inline void QuantizeBf16Rows(const void* x, bool bf16, std::size_t x_stride, std::size_t rows, std::size_t n,
+                             std::uint8_t* y, std::size_t y_stride, float* scale) {
+  if (!bf16) return QuantizeRows(x, bf16, x_stride, rows, n, y, y_stride, scale);
+  const auto* row = static_cast<const std::byte*>(x);
+  const auto load = [&](std::size_t i) HWY_ATTR {
+    const auto mask = static_cast<__mmask32>(n - i >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << (n - i)) - 1);
+    return _mm512_maskz_loadu_epi16(mask, row + 2 * i);
+  };
+  for (std::size_t r = 0; r < rows; ++r, row += x_stride, y += y_stride) {
+    __m512i most = _mm512_setzero_si512();
+    for (std::size_t i = 0; i < n; i += 32) {
+      most = _mm512_max_epu16(most, _mm512_and_si512(load(i), _mm512_set1_epi16(0x7FFF)));
+    }
+    const __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
+    const __m128i eight = _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    const __m128i least = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(-1)));
+    const float largest = from_bf16(static_cast<std::uint16_t>(~_mm_extract_epi16(least, 0)));
+    const __m512 inverse = _mm512_set1_ps(largest > 0.0F ? 127.0F / largest : 0.0F);
+    for (std::size_t i = 0; i < n; i += 32) {
+      const __m512i v = load(i);
+      const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
+      const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xFFFF0000U))));
+      const __m512i q_even = _mm512_cvtps_epi32(_mm512_mul_ps(even, inverse));
+      const __m512i q_odd = _mm512_cvtps_epi32(_mm512_mul_ps(odd, inverse));
+      const __m512i q = _mm512_mask_blend_epi16(0xAAAAAAAAU, q_even, _mm512_slli_epi32(q_odd, 16));
+      const __m256i biased = _mm256_xor_si256(_mm512_cvtsepi16_epi8(q), _mm256_set1_epi8(static_cast<char>(-128)));
+      const std::size_t left = row_bytes(n, Precision::kInt8) - i;
+      const auto mask = static_cast<__mmask32>(left >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << left) - 1);
+      _mm256_mask_storeu_epi8(y + i, mask, biased);
+    }
+    scale[r] = largest > 0.0F ? largest / 127.0F : 0.0F;
+  }
+}
+
 /// What the CPU has beside AVX-512 itself.
 template <bool kHasBf16>
 struct Avx512Tiles {
@@ -212,9 +257,9 @@ struct Avx512Tiles {
   static void Rows(const RowSource& a, std::size_t row, std::size_t valid, const Panel& panel, float* tile,
                    std::size_t stride) {
     if constexpr (kPrecision == Precision::kInt8) {
-      TileVnni<kRows>(a, row, valid, panel, tile, stride);
+      TileVnni(a, row, valid, panel, tile, stride, std::make_index_sequence<kRows>());
     } else if constexpr (kPrecision == Precision::kBf16 && kHasBf16) {
-      TileDotBf16<kRows>(a, row, valid, panel, tile, stride);
+      TileDotBf16(a, row, valid, panel, tile, stride, std::make_index_sequence<kRows>());
     } else {
       PortableTiles::Rows<kPrecision, kRows>(a, row, valid, panel, tile, stride);
     }
@@ -223,21 +268,18 @@ struct Avx512Tiles {
   template <Precision kPrecision>
   static void Tile(const RowSource& a, std::size_t row, std::size_t rows, const Panel& panel, float* tile,
                    std::size_t stride) {
-    switch ((rows + 1) / 2) {
-      case 1:
-        return rows == 1 ? Rows<kPrecision, 1>(a, row, rows, panel, tile, stride)
-                         : Rows<kPrecision, 2>(a, row, rows, panel, tile, stride);
-      case 2:
-        return Rows<kPrecision, 4>(a, row, rows, panel, tile, stride);
-      case 3:
-        return Rows<kPrecision, 6>(a, row, rows, panel, tile, stride);
-      case 4:
-        return Rows<kPrecision, 8>(a, row, rows, panel, tile, stride);
-      case 5:
-        return Rows<kPrecision, 10>(a, row, rows, panel, tile, stride);
-      default:
-        return Rows<kPrecision, 12>(a, row, rows, panel, tile, stride);
+    Exact<kPrecision, kTileRows>(a, row, rows, panel, tile, stride);
+  }
+
+ private:
+  /// A register tile of just these rows: every row that is only repeated costs as much as a real one.
+  template <Precision kPrecision, std::size_t kRows>
+  static void Exact(const RowSource& a, std::size_t row, std::size_t rows, const Panel& panel, float* tile,
+                    std::size_t stride) {
+    if constexpr (kRows > 1) {
+      if (rows < kRows) return Exact<kPrecision, kRows - 1>(a, row, rows, panel, tile, stride);
     }
+    Rows<kPrecision, kRows>(a, row, rows, panel, tile, stride);
   }
 };
 

@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace m3vit {
@@ -49,6 +52,7 @@ std::int64_t runnable_targets() {
 
 bool has_avx512_vnni() { return __builtin_cpu_supports("avx512vnni") != 0; }
 bool has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+bool has_neon_dotprod() { return false; }
 
 std::string why_no_amx() {
   constexpr unsigned kBf16 = 1U << 22;  // of CPUID leaf 7, EDX
@@ -80,6 +84,11 @@ std::string why_no_amx() {
 std::int64_t runnable_targets() { return HWY_SCALAR | HWY_EMU128 | HWY_STATIC_TARGET; }
 bool has_avx512_vnni() { return false; }
 bool has_avx512_bf16() { return false; }
+#if defined(__aarch64__) && defined(__linux__)
+bool has_neon_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#else
+bool has_neon_dotprod() { return false; }
+#endif
 std::string why_no_amx() { return "the CPU has no AMX"; }
 
 #endif

@@ -13,6 +13,8 @@ std::int64_t runnable_targets();
 /// Beside HWY_AVX3: the dot products of u8·s8 (vpdpbusd) and of bf16 (vdpbf16ps).
 bool has_avx512_vnni();
 bool has_avx512_bf16();
+/// sdot, optional in Armv8.2.
+bool has_neon_dotprod();
 /// Why AMX (tiles, bf16, int8) cannot be used by this process, or "". Asks Linux for the permission that it wants, for
 /// the whole process, so call it once.
 std::string why_no_amx();

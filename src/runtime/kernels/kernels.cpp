@@ -23,6 +23,9 @@
 #include "runtime/kernels/attention_avx512-inl.h"
 #include "runtime/kernels/avx512-inl.h"
 #endif
+#if HWY_TARGET == HWY_NEON && defined(__aarch64__)
+#include "runtime/kernels/neon_dotprod-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace m3vit::HWY_NAMESPACE {
@@ -38,7 +41,6 @@ constexpr Kernels table() {
           ToBf16Rows,
           SoftmaxRow,
           GeluRow,
-          Upsample2,
           ConvTailRow,
           CommutedTailRows,
           UpsampleLine,
@@ -49,9 +51,14 @@ constexpr Kernels table() {
 
 constexpr Kernels kKernels = table<PortableTiles, PortableFinish>();
 #if HWY_TARGET == HWY_AVX3
-constexpr Kernels kVnni = table<Avx512Tiles<false>, PortableFinish>();
+constexpr Kernels kVnni = [] {
+  Kernels k = table<Avx512Tiles<false>, PortableFinish>();
+  k.quantize_rows = QuantizeBf16Rows;
+  return k;
+}();
 constexpr Kernels kVnniBf16 = [] {
   Kernels k = table<Avx512Tiles<true>, Avx512Finish>();
+  k.quantize_rows = QuantizeBf16Rows;
   k.attention_rows = AttentionRowsDotBf16<Avx512Tiles<true>>;
   return k;
 }();
@@ -63,10 +70,16 @@ constexpr Kernels with_gemm(Kernels k, decltype(Kernels::gemm) gemm) {
 constexpr Kernels kAmx = with_gemm(kVnniBf16, AmxGemm<AmxTiles>);
 constexpr Kernels kEmulatedAmx = with_gemm(kVnniBf16, AmxGemm<EmulatedTiles>);
 #endif
+#if HWY_TARGET == HWY_NEON && defined(__aarch64__)
+constexpr Kernels kDotProducts = table<NeonDotTiles, PortableFinish>();
+#endif
 
 }  // namespace
 
 const Kernels* GetKernels() { return &kKernels; }
+#if HWY_TARGET == HWY_NEON && defined(__aarch64__)
+const Kernels* GetDotProductKernels() { return &kDotProducts; }
+#endif
 #if HWY_TARGET == HWY_AVX3
 const Kernels* GetAmxKernels() { return &kAmx; }
 const Kernels* GetEmulatedAmxKernels() { return &kEmulatedAmx; }
@@ -106,6 +119,9 @@ std::vector<IsaStatus> detect() {
 #endif
 #if (HWY_TARGETS) & HWY_SSE4
   add("sse4", HWY_SSE4, N_SSE4::GetKernels());
+#endif
+#if ((HWY_TARGETS)&HWY_NEON) && defined(__aarch64__)
+  add("neon_dotprod", HWY_NEON, N_NEON::GetDotProductKernels(), has_neon_dotprod() ? "" : "the CPU has no sdot");
 #endif
 #if (HWY_TARGETS) & HWY_NEON
   add("neon", HWY_NEON, N_NEON::GetKernels());

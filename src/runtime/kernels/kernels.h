@@ -45,10 +45,8 @@ struct RowSource {
   enum class Kind {
     kRows,     ///< source row r; one segment
     kIndexed,  ///< source row index[r]; one segment
+    kPlaces,   ///< row r lies at places[r], its scale is scale[r]; one segment
     kTaps,     ///< segment s is source row index[r · segments + s], or `zeros` where that is negative
-    /// r is a pixel of a [height, width] map, which is also the source row; segment s is its neighbour
-    /// (s / 3 − 1, s % 3 − 1), or `zeros`. 9 segments.
-    kConv3x3,
     /// r is a patch of [3, height, width] planes; segment s is line s % patch of plane s / patch. Not in int8. In bf16
     /// with an odd patch the planes need one finite element after the last.
     kPatch,
@@ -59,6 +57,7 @@ struct RowSource {
   std::size_t segments = 1;
   std::size_t segment_k = 0;  ///< elements
   const std::int32_t* index = nullptr;
+  const std::byte* const* places = nullptr;
   int height = 0, width = 0, patch = 0;
   const void* zeros = nullptr;   ///< row_bytes(segment_k) of zeros (int8: of 128)
   const float* scale = nullptr;  ///< int8: of each source row
@@ -161,10 +160,6 @@ struct Kernels {
   void (*softmax)(float* x, std::size_t n);
   /// In place, exact (erf) GELU.
   void (*gelu)(float* x, std::size_t n);
-  /// Bilinear ×2 (align_corners = false) of a channels-last map [height · width, channels] for output lines
-  /// [begin, end). kF32 or kBf16: of x and y.
-  void (*upsample2)(Precision precision, const void* x, std::size_t x_stride, int height, int width,
-                    std::size_t channels, void* y, std::size_t y_stride, int begin, int end);
   /// Columns [begin, end) of lines of a head (head_kernels.h), the tails for one panel of channels.
   void (*conv_tail)(const ConvTail& t, std::size_t panel, int begin, int end);
   void (*commuted_tail)(const CommutedTail& t, std::size_t panel, int begin, int end);
@@ -180,7 +175,8 @@ struct Kernels {
 };
 
 struct Isa {
-  std::string_view name;  ///< amx | avx512 | avx512_plain (no VNNI, no BF16) | avx2 | sse4 | neon | scalar
+  std::string_view
+      name;  ///< amx | avx512 | avx512_plain (no VNNI, no BF16) | avx2 | sse4 | neon_dotprod | neon | scalar
   const Kernels* kernels;
 };
 struct IsaStatus {

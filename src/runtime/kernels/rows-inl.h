@@ -1,4 +1,4 @@
-// Element-wise and row-wise parts: GELU, softmax, LayerNorm, rounding and quantising rows, bilinear ×2. Included once
+// Element-wise and row-wise parts: GELU, softmax, LayerNorm, rounding and quantising rows. Included once
 // per Highway target.
 #if defined(M3VIT_RUNTIME_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef M3VIT_RUNTIME_KERNELS_ROWS_INL_H_
@@ -171,14 +171,6 @@ HWY_INLINE void StoreBf16Vector(hn::Vec<Tag> v, std::uint16_t* to) {
 }
 
 template <Precision kPrecision>
-HWY_INLINE void StoreFloats(hn::Vec<Tag> v, void* p, std::size_t i) {
-  if constexpr (kPrecision == Precision::kF32) {
-    hn::StoreU(v, Tag(), static_cast<float*>(p) + i);
-  } else {
-    StoreBf16Vector(v, static_cast<std::uint16_t*>(p) + i);
-  }
-}
-template <Precision kPrecision>
 HWY_INLINE void StoreFloat(float v, void* p, std::size_t i) {
   if constexpr (kPrecision == Precision::kF32) {
     static_cast<float*>(p)[i] = v;
@@ -309,71 +301,6 @@ inline void LayerNormRows(const LayerNorm& l, std::size_t begin, std::size_t end
         l.y_scale[r] = StoreInt8Row(n, vector, scalar, reinterpret_cast<std::uint8_t*>(y));
         break;
     }
-  }
-}
-
-/// Source lines of output line `at` of a doubled axis of `size`: lower, upper and the upper's weight.
-struct DoubledTap {
-  std::size_t lower, upper;
-  float fraction;
-};
-HWY_INLINE DoubledTap Doubled(int at, int size) {
-  if (at == 0) return {0, 0, 0.0F};
-  const int lower = (at - 1) / 2;
-  return {static_cast<std::size_t>(lower), static_cast<std::size_t>(std::min(lower + 1, size - 1)),
-          at % 2 == 0 ? 0.75F : 0.25F};
-}
-
-template <Precision kPrecision>
-void UpsampleLines(const std::byte* x, std::size_t x_stride, int height, int width, std::size_t channels, std::byte* y,
-                   std::size_t y_stride, int begin, int end) {
-  const Tag d;
-  const std::size_t lanes = hn::Lanes(d);
-  const auto w = static_cast<std::size_t>(width);
-  for (int line = begin; line < end; ++line) {
-    const DoubledTap v = Doubled(line, height);
-    for (int column = 0; column < 2 * width; ++column) {
-      const DoubledTap u = Doubled(column, width);
-      const std::byte* a = x + (v.lower * w + u.lower) * x_stride;
-      const std::byte* b = x + (v.lower * w + u.upper) * x_stride;
-      const std::byte* c = x + (v.upper * w + u.lower) * x_stride;
-      const std::byte* e = x + (v.upper * w + u.upper) * x_stride;
-      std::byte* out = y + (static_cast<std::size_t>(line) * 2 * w + static_cast<std::size_t>(column)) * y_stride;
-      const float wa = (1 - v.fraction) * (1 - u.fraction);
-      const float wb = (1 - v.fraction) * u.fraction;
-      const float wc = v.fraction * (1 - u.fraction);
-      const float we = v.fraction * u.fraction;
-      const auto va = hn::Set(d, wa);
-      const auto vb = hn::Set(d, wb);
-      const auto vc = hn::Set(d, wc);
-      const auto ve = hn::Set(d, we);
-      std::size_t i = 0;
-      for (; i + lanes <= channels; i += lanes) {
-        auto sum = hn::Mul(va, LoadFloats<kPrecision>(a, i));
-        sum = hn::MulAdd(vb, LoadFloats<kPrecision>(b, i), sum);
-        sum = hn::MulAdd(vc, LoadFloats<kPrecision>(c, i), sum);
-        sum = hn::MulAdd(ve, LoadFloats<kPrecision>(e, i), sum);
-        StoreFloats<kPrecision>(sum, out, i);
-      }
-      for (; i < channels; ++i) {
-        StoreFloat<kPrecision>(wa * LoadFloat<kPrecision>(a, i) + wb * LoadFloat<kPrecision>(b, i) +
-                                   wc * LoadFloat<kPrecision>(c, i) + we * LoadFloat<kPrecision>(e, i),
-                               out, i);
-      }
-      if (kPrecision == Precision::kBf16 && channels % 2 != 0) StoreFloat<kPrecision>(0.0F, out, channels);
-    }
-  }
-}
-
-inline void Upsample2(Precision precision, const void* x, std::size_t x_stride, int height, int width,
-                      std::size_t channels, void* y, std::size_t y_stride, int begin, int end) {
-  assert(precision != Precision::kInt8);
-  const auto* const from = static_cast<const std::byte*>(x);
-  auto* const to = static_cast<std::byte*>(y);
-  if (precision == Precision::kF32) {
-    UpsampleLines<Precision::kF32>(from, x_stride, height, width, channels, to, y_stride, begin, end);
-  } else {
-    UpsampleLines<Precision::kBf16>(from, x_stride, height, width, channels, to, y_stride, begin, end);
   }
 }
 

@@ -40,18 +40,6 @@ class TileRows {
  public:
   HWY_INLINE TileRows(const RowSource& a, std::size_t row, std::size_t valid) : a_(a) {
     for (std::size_t r = 0; r < kRows; ++r) row_[r] = row + std::min(r, valid - 1);
-    if (a.kind != RowSource::Kind::kConv3x3) return;
-    int y = static_cast<int>(row / static_cast<std::size_t>(a.width));
-    int x = static_cast<int>(row % static_cast<std::size_t>(a.width));
-    for (std::size_t r = 0; r < kRows; ++r) {
-      y_[r] = y;
-      x_[r] = x;
-      if (r + 1 >= valid) continue;
-      if (++x == a.width) {
-        x = 0;
-        ++y;
-      }
-    }
   }
 
   /// Row r of `segment`, elements of `element` bytes; in int8 also its scale, unless null.
@@ -66,26 +54,25 @@ class TileRows {
           (segment / p) * static_cast<std::size_t>(a_.height) + (row_[r] / across) * p + segment % p;
       return base + (line * w + (row_[r] % across) * p) * element;
     }
+    if (a_.kind == RowSource::Kind::kPlaces) {
+      if (scale != nullptr) *scale = a_.scale[row_[r]];
+      return a_.places[row_[r]];
+    }
     const std::ptrdiff_t at = Source(r, segment);
     if (scale != nullptr) *scale = at < 0 ? 0.0F : a_.scale[at];
     return at < 0 ? static_cast<const std::byte*>(a_.zeros) : base + static_cast<std::size_t>(at) * a_.stride;
   }
 
  private:
-  /// The source row, or −1 for zeros. Not for kPatch, whose rows are no runs of one stride.
+  /// The source row, or −1 for zeros. Not for kPatch and kPlaces.
   HWY_INLINE std::ptrdiff_t Source(std::size_t r, std::size_t segment) const {
     switch (a_.kind) {
       case RowSource::Kind::kIndexed:
         return a_.index[row_[r]];
       case RowSource::Kind::kTaps:
         return a_.index[row_[r] * a_.segments + segment];
-      case RowSource::Kind::kConv3x3: {
-        const int y = y_[r] + static_cast<int>(segment / 3) - 1;
-        const int x = x_[r] + static_cast<int>(segment % 3) - 1;
-        if (y < 0 || y >= a_.height || x < 0 || x >= a_.width) return -1;
-        return static_cast<std::ptrdiff_t>(y) * a_.width + x;
-      }
       case RowSource::Kind::kRows:
+      case RowSource::Kind::kPlaces:
       case RowSource::Kind::kPatch:
         break;
     }
@@ -94,8 +81,6 @@ class TileRows {
 
   const RowSource& a_;
   std::size_t row_[kRows];
-  int y_[kRows] = {};
-  int x_[kRows] = {};
 };
 
 HWY_INLINE std::uint32_t LoadGroup(const std::byte* p) {
@@ -280,8 +265,31 @@ HWY_NOINLINE void TileInt8(const RowSource& a, std::size_t row, std::size_t vali
   }
 }
 
-/// The tiles that any CPU of the target can run. `Tile` takes up to kTileRows rows, in register tiles of the smallest
-/// height that covers them. The height changes no bit: each sum is one chain over ascending k.
+/// Up to kTileRows rows in register tiles (Tiles::Rows) of the smallest height that covers them. The height changes no
+/// bit: each sum is one chain over ascending k.
+template <class Tiles, Precision kPrecision>
+void RegisterTiles(const RowSource& a, std::size_t row, std::size_t rows, const Panel& panel, float* tile,
+                   std::size_t stride) {
+  while (rows > 0) {
+    const std::size_t now = std::min(rows, kRegisterRows);
+    if (now == 1) {
+      Tiles::template Rows<kPrecision, 1>(a, row, now, panel, tile, stride);
+    } else if (now == 2) {
+      Tiles::template Rows<kPrecision, 2>(a, row, now, panel, tile, stride);
+    } else if (now <= 4) {
+      Tiles::template Rows<kPrecision, 4>(a, row, now, panel, tile, stride);
+    } else if (now <= 6 || kRegisterRows == 6) {
+      Tiles::template Rows<kPrecision, 6>(a, row, now, panel, tile, stride);
+    } else {
+      Tiles::template Rows<kPrecision, kRegisterRows>(a, row, now, panel, tile, stride);
+    }
+    row += now;
+    rows -= now;
+    tile += now * stride;
+  }
+}
+
+/// The tiles that any CPU of the target can run.
 struct PortableTiles {
   template <Precision kPrecision, std::size_t kRows>
   static void Rows(const RowSource& a, std::size_t row, std::size_t valid, const Panel& panel, float* tile,
@@ -294,27 +302,10 @@ struct PortableTiles {
       TileInt8<kRows>(a, row, valid, panel, tile, stride);
     }
   }
-
   template <Precision kPrecision>
   static void Tile(const RowSource& a, std::size_t row, std::size_t rows, const Panel& panel, float* tile,
                    std::size_t stride) {
-    while (rows > 0) {
-      const std::size_t now = std::min(rows, kRegisterRows);
-      if (now == 1) {
-        Rows<kPrecision, 1>(a, row, now, panel, tile, stride);
-      } else if (now == 2) {
-        Rows<kPrecision, 2>(a, row, now, panel, tile, stride);
-      } else if (now <= 4) {
-        Rows<kPrecision, 4>(a, row, now, panel, tile, stride);
-      } else if (now <= 6 || kRegisterRows == 6) {
-        Rows<kPrecision, 6>(a, row, now, panel, tile, stride);
-      } else {
-        Rows<kPrecision, kRegisterRows>(a, row, now, panel, tile, stride);
-      }
-      row += now;
-      rows -= now;
-      tile += now * stride;
-    }
+    RegisterTiles<PortableTiles, kPrecision>(a, row, rows, panel, tile, stride);
   }
 };
 
