@@ -1,4 +1,4 @@
-/// `m3vit accel`: a compiled model's programs.
+/// `m3vit accel`: a compiled model's programs; the other subcommands stand in their own files.
 #include <fmt/format.h>
 
 #include <iostream>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "accel/compiler/accel_file.h"
+#include "cli/accel_report.h"
 #include "cli/commands.h"
 #include "core/error.h"
 
@@ -54,7 +55,7 @@ void disassemble(const DisasmOptions& options, const Globals& globals) {
 }  // namespace
 
 void add_accel(CLI::App& app, Globals& globals) {
-  CLI::App* accel = app.add_subcommand("accel", "the accelerator's programs");
+  CLI::App* accel = app.add_subcommand("accel", "the accelerator: programs, costs, other arrays");
   accel->require_subcommand(1);
   auto options = std::make_shared<DisasmOptions>();
   CLI::App* command = accel->add_subcommand("disasm", "list a compiled model's micro-ops");
@@ -67,6 +68,8 @@ void add_accel(CLI::App& app, Globals& globals) {
       "Example:\n"
       "  m3vit accel disasm rooms_zcu104.m3v --task depth");
   command->callback([options, &globals] { disassemble(*options, globals); });
+  add_accel_report(*accel, globals);
+  add_accel_explore(*accel, globals);
 }
 
 }  // namespace m3vit::cli

@@ -1,120 +1,95 @@
-/// The published sizes on the shipped array by the cost model: what the accelerator promises, before it is simulated.
+/// What the accelerator promises at the published sizes on the shipped array, by the cost model that
+/// tests/rtl/cost_test.cpp holds against the RTL; and what its switches cost.
 #include <gtest/gtest.h>
 
-#include <iostream>
-
-#include "accel/compiler/compile.h"
-#include "accel/machine/timeline.h"
+#include "accel/machine_case.h"
+#include "accel/report/frame_cost.h"
+#include "accel/report/shape_model.h"
 
 namespace m3vit::accel {
 namespace {
 
-QLinear zeros(int in, int out) {
-  return {in, out, std::vector<std::int8_t>(static_cast<std::size_t>(in) * static_cast<std::size_t>(out)),
-          std::vector<Param>(static_cast<std::size_t>(out))};
-}
-QNorm norm(int channels) { return {std::vector<Param>(static_cast<std::size_t>(channels)), 0, 1}; }
-
-/// A model of the right shapes, all weights zero.
-QuantModel shapes(int height, int width, int dim, int heads, int experts, int top_k, int depth = 12) {
-  QuantModel q;
-  ModelConfig& m = q.config.model;
-  m.image_size = {height, width};
-  m.embed_dim = dim;
-  m.num_heads = heads;
-  m.depth = depth;
-  m.moe->num_experts = experts;
-  m.moe->top_k = top_k;
-  TaskConfig task;
-  task.name = "depth";
-  task.outputs = 1;
-  q.config.tasks = {task};
-  q.tasks = {0};
-  q.patch = zeros(3 * 16 * 16, dim);
-  q.position.resize(static_cast<std::size_t>(m.tokens() * dim));
-  for (int b = 0; b < m.depth; ++b) {
-    QBlock& block = q.blocks.emplace_back();
-    block.norm1 = block.norm2 = norm(dim);
-    const QLinear part = zeros(dim, dim / heads);
-    block.heads.assign(static_cast<std::size_t>(heads), {part, part, part, {}, 1U << 14U, 40});
-    block.proj = zeros(dim, dim);
-    if (m.is_moe(b)) {
-      block.routers[0] = {zeros(dim, experts), 0, {}, 0};
-      for (int e = 0; e < experts; ++e) block.experts[e] = {zeros(dim, dim), zeros(dim, dim)};
-    } else {
-      block.slices.assign(4, {zeros(dim, dim), zeros(dim, dim)});
-    }
-  }
-  QHead& head = q.heads[0];
-  head.norm = norm(dim);
-  head.convs.push_back(zeros(9 * dim, 256));
-  for (int s = 1; s < 4; ++s) head.convs.push_back(zeros(9 * 256, 256));
-  head.last = zeros(256, 1);
-  return q;
-}
-
-struct Result {
-  Timeline t;
-  Footprint used;
-};
-
-/// Encoder only: up to the head's norm.
-Result encoder(const QuantModel& model, ExpertMode mode) {
-  const Compiled c = compile(model, {kZcu104, mode});
-  std::vector<AnyOp> ops;
-  for (const AnyOp& op : c.programs[0].ops) {
-    const auto* gemm = std::get_if<GemmOp>(&op);
-    if (gemm != nullptr && gemm->conv != 0) break;
-    ops.push_back(op);
-  }
-  // The head's first tiles are loaded behind the encoder's end; they are not its work.
-  while (std::holds_alternative<TileOp>(ops.back()) || std::holds_alternative<NormOp>(ops.back()) ||
-         std::holds_alternative<CopyInOp>(ops.back())) {
-    ops.pop_back();
-  }
-  Waits count{};
-  for (const AnyOp& op : ops) ++count[static_cast<std::size_t>(*engine_of(op))];
-  ops.emplace_back(EndOp{count});
-  return {timeline(ops, c.array, {}, [](std::size_t layer, const RouteOp& op) { return uniform_entries(op, layer); }),
-          c.footprint};
-}
-
-void print(const char* name, const Result& r) {
-  std::cout << name << ": " << r.t.cycles << " cycles, " << r.t.cycles / 250e3 << " ms at 250 MHz, utilisation "
-            << r.t.utilisation(kZcu104) << ", DDR " << static_cast<double>(r.t.ddr_bytes) * 1e-6
-            << " MB, words of weights " << r.used.weight_words << ", amem " << r.used.act_words << ", xmem "
-            << r.used.res_words << '\n';
+FrameCost encoder(const Config& config, ExpertMode mode = ExpertMode::kExpert) {
+  return encoder_cost(shape_model(config), {.array = kZcu104, .mode = mode}, {});
 }
 
 TEST(CostModel, TinyAndSmallKeepTheirBounds) {
-  const QuantModel tiny = shapes(128, 256, 192, 3, 16, 2);
-  const Result t = encoder(tiny, ExpertMode::kExpert);
-  print("tiny 128x256, expert order", t);
-  EXPECT_LE(t.t.cycles, 2.5e-3 * 250e6);
-  EXPECT_GE(t.t.utilisation(kZcu104), 0.60);
-  print("tiny 128x256, token order", encoder(tiny, ExpertMode::kToken));
-  print("tiny 128x256, token order cached", encoder(tiny, ExpertMode::kTokenCached));
-  print("tiny 128x256, token pairs", encoder(tiny, ExpertMode::kTokenPairs));
+  const FrameCost tiny = encoder(published_tiny());
+  EXPECT_LE(tiny.time.cycles, 2.5e-3 * 250e6);
+  EXPECT_GE(tiny.time.utilisation(kZcu104), 0.60);
+  const FrameCost small = encoder(published_small());
+  EXPECT_LE(small.time.cycles, 70e-3 * 250e6);
+  EXPECT_GE(small.time.utilisation(kZcu104), 0.95);
+  const FrameCost token = encoder(published_small(), ExpertMode::kToken);
+  EXPECT_GE(token.time.cycles / small.time.cycles, 8.0);
+  // one choice of one token: both halves of an expert
+  EXPECT_EQ(token.time.tiles_loaded, 2U * 6 * 1025 * 4);
+}
 
-  const QuantModel small = shapes(512, 512, 384, 6, 16, 4);
-  const Result s = encoder(small, ExpertMode::kExpert);
-  print("small 512x512, expert order", s);
-  EXPECT_LE(s.t.cycles, 70e-3 * 250e6);
-  EXPECT_GE(s.t.utilisation(kZcu104), 0.95);
-  const Result token = encoder(small, ExpertMode::kToken);
-  print("small 512x512, token order", token);
-  print("small 512x512, token order cached", encoder(small, ExpertMode::kTokenCached));
-  print("small 512x512, token pairs", encoder(small, ExpertMode::kTokenPairs));
-  EXPECT_GE(token.t.cycles / s.t.cycles, 8.0);
+Config small_depth(int experts) {
+  Config config = published_tiny();
+  config.model.depth = 2;
+  config.model.moe->num_experts = experts;
+  return config;
 }
 
 TEST(CostModel, MemoryDoesNotGrowWithExperts) {
-  const Result few = encoder(shapes(128, 256, 192, 3, 16, 2, 2), ExpertMode::kExpert);
-  const Result many = encoder(shapes(128, 256, 192, 3, 1024, 2, 2), ExpertMode::kExpert);
-  EXPECT_EQ(few.used.act_words, many.used.act_words);
-  EXPECT_EQ(few.used.res_words, many.used.res_words);
-  EXPECT_EQ(few.used.list_entries, many.used.list_entries);
-  EXPECT_LE(many.used.weight_words, kZcu104.weight_words);
+  const FrameCost few = encoder(small_depth(16));
+  const FrameCost many = encoder(small_depth(1024));
+  EXPECT_EQ(few.chip.total(), many.chip.total());
+}
+
+TEST(CostModel, LayoutWithoutAnImageIsTheImagesLayout) {
+  for (const std::uint64_t seed : {1U, 2U, 5U}) {
+    const QuantisedCase c = quantised_case(naive::random_config(seed), seed);
+    Array array = small_array(seed);
+    const Compiled whole = compile_for(c.model, array, ExpertMode::kExpert);
+    const Compiled layout = compile(c.model, {.array = array, .layout_only = true});
+    EXPECT_TRUE(layout.image.empty());
+    EXPECT_EQ(layout.image_bytes, whole.image.size());
+    ASSERT_EQ(layout.programs.size(), whole.programs.size());
+    for (std::size_t p = 0; p < whole.programs.size(); ++p) {
+      ASSERT_EQ(layout.programs[p].ops.size(), whole.programs[p].ops.size());
+      for (std::size_t i = 0; i < whole.programs[p].ops.size(); ++i) {
+        EXPECT_EQ(encode(layout.programs[p].ops[i]), encode(whole.programs[p].ops[i]));
+      }
+    }
+  }
+}
+
+TEST(CostModel, ShapesAloneGiveTheProgramsOfTheModel) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    const QuantisedCase c = quantised_case(naive::random_config(seed), seed);
+    Array array = small_array(seed);
+    const Compiled whole = compile_for(c.model, array, ExpertMode::kExpert);
+    const Compiled shapes = compile(shape_model(c.model.config), {.array = array, .layout_only = true});
+    EXPECT_EQ(shapes.image_bytes, whole.image.size()) << "seed " << seed;
+    ASSERT_EQ(shapes.programs.size(), whole.programs.size());
+    for (std::size_t p = 0; p < whole.programs.size(); ++p) {
+      EXPECT_EQ(shapes.programs[p].ops.size(), whole.programs[p].ops.size()) << "seed " << seed;
+      EXPECT_EQ(shapes.programs[p].encoder_ops, whole.programs[p].encoder_ops);
+    }
+  }
+}
+
+TEST(CostModel, SwitchesCostCyclesAndChangeNoResult) {
+  const std::uint64_t seed = 6;
+  const QuantisedCase c = quantised_case(naive::random_config(seed), seed);
+  Array array = small_array(seed);
+  compile_for(c.model, array, ExpertMode::kExpert);
+  const GoldenFrame want = golden_run(c.model, c.model.tasks[0], c.pixels);
+  double last = 0;
+  for (CompileOptions options : {CompileOptions{.array = array}, CompileOptions{.array = array, .chase = false},
+                                 CompileOptions{.array = array, .overlap = false}}) {
+    const Compiled compiled = compile(c.model, options);
+    const Outcome got = run_machine(compiled, compiled.programs[0], c.pixels, seed);
+    EXPECT_EQ(got.output, want.output);
+    const double cycles = timeline(compiled.programs[0].ops, array, {}, [&](std::size_t layer, const RouteOp&) {
+                            return got.routing[layer];
+                          }).cycles;
+    EXPECT_GE(cycles, last);
+    last = cycles;
+  }
 }
 
 }  // namespace

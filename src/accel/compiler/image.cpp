@@ -52,10 +52,13 @@ std::vector<std::byte> pack_tile(const TileParts& parts, const Array& array, int
   return tile;
 }
 
-std::uint32_t ImageBuilder::add(const std::string& name, const std::function<std::vector<std::byte>()>& bytes) {
+std::uint32_t ImageBuilder::add(const std::string& name, std::size_t size,
+                                const std::function<std::vector<std::byte>()>& bytes) {
   if (const auto it = by_name_.find(name); it != by_name_.end()) return it->second;
+  const std::uint32_t address = reserve(name, size);
+  if (layout_only_) return address;
   const std::vector<std::byte> block = bytes();
-  const std::uint32_t address = reserve(name, block.size());
+  assert(block.size() == size);
   std::copy(block.begin(), block.end(),
             bytes_.begin() + static_cast<std::ptrdiff_t>(std::size_t{address} * Array::kBeatBytes));
   return address;
@@ -63,8 +66,9 @@ std::uint32_t ImageBuilder::add(const std::string& name, const std::function<std
 
 std::uint32_t ImageBuilder::reserve(const std::string& name, std::size_t bytes) {
   if (const auto it = by_name_.find(name); it != by_name_.end()) return it->second;
-  const auto address = static_cast<std::uint32_t>(bytes_.size() / Array::kBeatBytes);
-  bytes_.resize(bytes_.size() + padded(bytes));
+  const auto address = static_cast<std::uint32_t>(size_ / Array::kBeatBytes);
+  size_ += padded(bytes);
+  if (!layout_only_) bytes_.resize(size_);
   sections_.push_back({name, address, bytes});
   by_name_[name] = address;
   return address;

@@ -35,15 +35,23 @@ class ImageBuilder {
     std::size_t bytes;
   };
 
-  /// The unit address of block `name`; made by `bytes` when it is new.
-  std::uint32_t add(const std::string& name, const std::function<std::vector<std::byte>()>& bytes);
+  /// `layout_only`: addresses as ever, but nothing is made and `take` gives no bytes.
+  explicit ImageBuilder(bool layout_only = false) : layout_only_(layout_only) {}
+
+  /// The unit address of block `name`; its `size` bytes are made by `bytes` when it is new.
+  std::uint32_t add(const std::string& name, std::size_t size, const std::function<std::vector<std::byte>()>& bytes);
   /// Room that the machine or the host writes, zeros at first.
   std::uint32_t reserve(const std::string& name, std::size_t bytes);
 
   const std::vector<Section>& sections() const { return sections_; }
   std::vector<std::byte> take() { return std::move(bytes_); }
 
+  /// Bytes so far.
+  std::size_t size() const { return size_; }
+
  private:
+  bool layout_only_;
+  std::size_t size_ = 0;
   std::vector<std::byte> bytes_;
   std::vector<Section> sections_;
   std::map<std::string, std::uint32_t> by_name_;

@@ -177,13 +177,17 @@ std::uint32_t ProgramBuilder::append(AnyOp op, const std::vector<Access>& touche
     for (const Record& r : records_[static_cast<std::size_t>(a.memory)]) {
       if (r.engine == engine || (!r.write && !a.write) || r.end <= a.begin || a.end <= r.begin) continue;
       if (partner && r.engine == Engine::kLoad && r.index == *partner) continue;
-      if (chase && r.engine == chased && r.index == *chase && r.write && !a.write) {
+      if (chase_ && chase && r.engine == chased && r.index == *chase && r.write && !a.write) {
         follows = true;
         continue;
       }
       std::uint32_t& w = wait[static_cast<std::size_t>(r.engine)];
       w = std::max(w, r.index + 1);
     }
+  }
+  if (!overlap_) {
+    wait = count_;
+    if (partner) wait[static_cast<std::size_t>(Engine::kLoad)] = *partner;
   }
   if (follows) {
     std::uint32_t& w = wait[static_cast<std::size_t>(chased)];

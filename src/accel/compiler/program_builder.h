@@ -26,7 +26,9 @@ std::vector<Access> accesses(const AnyOp& op, const Array& array, std::uint32_t 
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(const Array& array) : array_(array) {}
+  /// Without `overlap` every op waits for all before it; without `chase` none follows another row by row.
+  explicit ProgramBuilder(const Array& array, bool overlap = true, bool chase = true)
+      : array_(array), overlap_(overlap), chase_(overlap && chase) {}
 
   /// Sets the op's waits and appends it; returns its number in its engine. `chase`: number of the op of the other
   /// engine (GEMM and ROUTE: VEC; NORM: GEMM) that it may follow row by row; followed only where nothing else of that
@@ -49,6 +51,7 @@ class ProgramBuilder {
                        std::optional<std::uint32_t> partner);
 
   const Array& array_;
+  bool overlap_, chase_;
   std::vector<AnyOp> ops_;
   Waits count_{};
   std::vector<Record> records_[kMemories];

@@ -14,6 +14,8 @@ std::uint32_t u(int n) {
   return static_cast<std::uint32_t>(n);
 }
 
+std::size_t size(int n) { return static_cast<std::size_t>(n); }
+
 template <class T>
 std::vector<std::byte> to_bytes(const std::vector<T>& values) {
   std::vector<std::byte> bytes(values.size() * sizeof(T));
@@ -39,7 +41,7 @@ TaskCompiler::TaskCompiler(const QuantModel& model, const CompileOptions& option
       task_(task),
       image_(image),
       used_(used),
-      program_(options.array),
+      program_(options.array, options.overlap, options.chase),
       tokens_(m_.tokens()),
       dim_(a_.words(m_.embed_dim)),
       head_words_(a_.words(m_.embed_dim / m_.num_heads)),
@@ -85,7 +87,8 @@ void TaskCompiler::check() const {
 }
 
 TaskProgram TaskCompiler::compile() {
-  const std::uint32_t gate = image_.add("gate_table", [&] {
+  TaskProgram out;
+  const std::uint32_t gate = image_.add("gate_table", sizeof(GateTable), [&] {
     return to_bytes(std::vector<std::uint16_t>(model_.gate_table.begin(), model_.gate_table.end()));
   });
   CopyInOp table;
@@ -105,18 +108,18 @@ TaskProgram TaskCompiler::compile() {
       dense(b, now);
     }
   }
+  out.encoder_ops = program_.ops().size();
   head();
   program_.end();
 
   used_.res_words = std::max(used_.res_words, tokens_ * dim_);
   if (m_.moe) used_.list_entries = std::max(used_.list_entries, tokens_ * m_.moe->top_k);
-  TaskProgram out;
   out.task = task_;
   out.ops = program_.ops();
   std::vector<MicroOp> words;
   for (const AnyOp& op : out.ops) words.push_back(encode(op));
   out.program = image_.add("program." + model_.config.tasks[static_cast<std::size_t>(task_)].name,
-                           [&] { return to_bytes(words); });
+                           words.size() * sizeof(MicroOp), [&] { return to_bytes(words); });
   out.input = input_;
   out.output = output_;
   out.output_pitch = output_pitch_;
@@ -129,9 +132,9 @@ TaskProgram TaskCompiler::compile() {
 
 void TaskCompiler::embed() {
   const std::size_t d = static_cast<std::size_t>(m_.embed_dim);
-  const std::uint32_t position = image_.add("position", [&] {
-    const auto row = static_cast<std::size_t>(dim_ * a_.width);
-    std::vector<std::int16_t> padded(static_cast<std::size_t>(tokens_) * row);
+  const std::uint32_t position = image_.add("position", size(tokens_ * dim_ * a_.width) * 2, [&] {
+    const std::size_t row = size(dim_ * a_.width);
+    std::vector<std::int16_t> padded(size(tokens_) * row);
     for (std::size_t i = 0; i < model_.position.size(); ++i) padded[i / d * row + i % d] = model_.position[i];
     return to_bytes(padded);
   });
@@ -171,7 +174,7 @@ void TaskCompiler::embed() {
 std::uint32_t TaskCompiler::load_norm(const NormSlot& slot) {
   CopyInOp op;
   op.space = static_cast<std::uint32_t>(Space::kNorm);
-  op.ddr = image_.add(slot.name, [&] {
+  op.ddr = image_.add(slot.name, size(dim_ * a_.width) * sizeof(std::uint64_t), [&] {
     std::vector<std::uint64_t> bits(static_cast<std::size_t>(dim_ * a_.width));
     for (std::size_t c = 0; c < slot.norm->params.size(); ++c) bits[c] = slot.norm->params[c].bits();
     return to_bytes(bits);
@@ -191,7 +194,7 @@ TaskCompiler::Constants TaskCompiler::load_constants(int block) {
   }
   CopyInOp op;
   op.space = static_cast<std::uint32_t>(c.table == 0 ? Space::kTable0 : Space::kTable1);
-  op.ddr = image_.add(block_name(block) + "gelu",
+  op.ddr = image_.add(block_name(block) + "gelu", sizeof(ActTable),
                       [&] { return to_bytes(std::vector<std::int8_t>(b.gelu.begin(), b.gelu.end())); });
   op.words = 1;
   program_.emit(op);
@@ -225,7 +228,7 @@ int TaskCompiler::chunk_blocks(const std::string& name, const TileParts& parts) 
 TileOp TaskCompiler::load_tile(const std::string& name, const TileParts& parts, int first, int count) {
   TileOp tile;
   tile.ddr = image_.add(name + (first == 0 && count == parts.blocks(a_) ? "" : "." + std::to_string(first)),
-                        [&] { return pack_tile(parts, a_, first, count); });
+                        tile_bytes(a_, parts.row_words(a_), count), [&] { return pack_tile(parts, a_, first, count); });
   tile.words = u(count * parts.row_words(a_));
   tile.blocks = u(count);
   tile.weight = u(weights_.take(count * parts.row_words(a_)));
@@ -386,9 +389,10 @@ void TaskCompiler::experts(int block, const Constants& constants) {
   load.stride =
       load.second + u(static_cast<int>(tile_bytes(a_, fc2.row_words(a_), fc2.blocks(a_)) / Array::kBeatBytes));
   // All experts of the layer lie at one stride; those that no task may choose are zeros.
-  load.ddr = load.stride * u(router.first) + image_.add(block_name(block) + "experts", [&] {
-    const std::size_t stride = std::size_t{load.stride} * Array::kBeatBytes;
-    std::vector<std::byte> bytes(stride * static_cast<std::size_t>(m_.moe->num_experts));
+  const std::size_t stride = std::size_t{load.stride} * Array::kBeatBytes;
+  const std::size_t all = stride * size(m_.moe->num_experts);
+  load.ddr = load.stride * u(router.first) + image_.add(block_name(block) + "experts", all, [&] {
+    std::vector<std::byte> bytes(all);
     for (const auto& [e, w] : b.experts) {
       const std::vector<std::byte> first = pack_tile({{&w.fc1}, 1}, a_, 0, fc1.blocks(a_));
       const std::vector<std::byte> second = pack_tile({{&w.fc2}, 1}, a_, 0, fc2.blocks(a_));
@@ -408,6 +412,8 @@ void TaskCompiler::experts(int block, const Constants& constants) {
   }
   const int beside = (a_.weight_words - 3 * head_words_ * dim_) / slot;
   slots = std::min({slots, std::max(beside, 2), Array::kMostSlots});
+  if (options_.expert_slots > 0) slots = std::min(slots, options_.expert_slots);
+  if (!options_.overlap) slots = 1;
   load.slots = u(slots);
   used_.weight_words = std::max(used_.weight_words, slots * slot);
   used_.param_words = std::max(used_.param_words, slots * static_cast<int>(load.slot_params));
@@ -433,11 +439,12 @@ Compiled compile(const QuantModel& model, const CompileOptions& options) {
   Compiled out;
   out.array = options.array;
   out.config = model.config;
-  ImageBuilder image;
+  ImageBuilder image(options.layout_only);
   for (const int task : model.tasks) {
     out.programs.push_back(TaskCompiler(model, options, task, image, out.footprint).compile());
   }
   out.sections = image.sections();
+  out.image_bytes = image.size();
   out.image = image.take();
   return out;
 }
