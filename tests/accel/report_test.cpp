@@ -97,9 +97,11 @@ TEST(Report, RatiosFollowFromTheTablesNumbers) {
   }
   EXPECT_LT(rows[0]["ddr_mb"]["value"], rows[1]["ddr_mb"]["value"]);
   EXPECT_EQ(rows[4]["tiles"]["value"], 0.0);  // all experts on chip
-  // bytes on chip do not grow with the experts
-  for (const nlohmann::json& row : report["tables"]["little_experts"]["rows"]) {
-    EXPECT_EQ(row["chip_kib"]["value"], report["tables"]["little_experts"]["rows"][0]["chip_kib"]["value"]);
+  // bytes on chip do not grow with the experts but for where the rings of tiles happen to wrap
+  const nlohmann::json& experts = report["tables"]["little_experts"]["rows"];
+  ASSERT_EQ(experts.size(), 8U);
+  for (const nlohmann::json& row : experts) {
+    EXPECT_LE(row["chip_kib"]["value"].get<double>(), 1.005 * experts[0]["chip_kib"]["value"].get<double>());
   }
   EXPECT_EQ(report["tables"]["published"]["rows"][1]["value"]["value"], kPublishedEnergy);
 }
@@ -116,14 +118,14 @@ TEST(Report, ThePageStandsAlone) {
   Report report;
   report.title = "a <b> & c";
   report.tables = {
-      {"t", "rows", {{"k", "key"}, {"v", "value"}}, {{words("<x>"), number(1.5, How::kSimulated, 1)}}, {"note"}}};
+      {"t", "rows", {{"k", "key"}, {"v", "value"}}, {{words("<x>"), number(1.5, How::kModelled, 1)}}, {"note"}}};
   const std::string page = report_html(report, {"<svg></svg>"});
   EXPECT_THAT(page, HasSubstr("a &lt;b&gt; &amp; c"));
-  EXPECT_THAT(page, HasSubstr("<td class=\"w\">&lt;x&gt;</td><td>1.5<sup>s</sup></td>"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"w\">&lt;x&gt;</td><td>1.5<sup>m</sup></td>"));
   EXPECT_THAT(page, HasSubstr("<svg></svg>"));
   EXPECT_THAT(page, Not(HasSubstr("<script")));
   EXPECT_THAT(page, Not(HasSubstr("http")));
-  EXPECT_THAT(report_text(report), HasSubstr("<x>  1.5 s\n  note\n"));
+  EXPECT_THAT(report_text(report), HasSubstr("<x>  1.5 m\n  note\n"));
 }
 
 TEST(Explore, NoPointOfTheFrontIsBeatenAndEveryOtherThatFitsIs) {

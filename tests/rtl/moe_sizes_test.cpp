@@ -2,6 +2,7 @@
 // the golden model, and the counters that compare the orders of experts. Prints the table of docs/accelerator.md.
 #include <cstdio>
 
+#include "accel/machine/timeline.h"
 #include "accel32.h"
 #include "rtl/moe_layer.h"
 
@@ -12,6 +13,19 @@ struct Order {
   const char* name;
   int mode, slots;
 };
+
+/// Cycles of the layer's program by the cost model, with the layer's own lists.
+double modelled(const MoeLayer& layer, const std::vector<std::uint8_t>& image) {
+  std::vector<accel::AnyOp> ops;
+  do {
+    accel::MicroOp words;
+    std::memcpy(words.data(), image.data() + ops.size() * sizeof words, sizeof words);
+    ops.push_back(accel::decode(words).value());
+  } while (!std::holds_alternative<accel::EndOp>(ops.back()));
+  const accel::CostModel cost{.ddr_bytes_per_cycle = DdrModel{}.bytes_per_cycle, .ddr_latency = DdrModel{}.latency};
+  return accel::timeline(ops, accel::kZcu104, cost, [&](std::size_t, const accel::RouteOp&) { return layer.entries(); })
+      .cycles;
+}
 
 class MoeSizes : public testing::Test {
  protected:
@@ -31,6 +45,7 @@ class MoeSizes : public testing::Test {
     const Counters c = machine.run(0, 100'000'000);
     EXPECT_EQ(layer.output(machine.memory), want) << model << ' ' << order.name;
     const double cycles = static_cast<double>(c[kCycles]);
+    EXPECT_NEAR(modelled(layer, image), cycles, 0.001 * cycles) << model << ' ' << order.name;
     std::printf("%-6s %7d  %-22s %11llu %10llu %9llu %10llu %10llu %8.1f %8.1f\n", model, shape.experts, order.name,
                 static_cast<unsigned long long>(c[kCycles]),
                 static_cast<unsigned long long>(c[kDdrWeights] + c[kDdrExperts] + c[kDdrOther] + c[kDdrWritten]),

@@ -1,6 +1,7 @@
 #include "accel/machine/timeline.h"
 
 #include <algorithm>
+#include <cassert>
 #include <deque>
 #include <map>
 #include <numeric>
@@ -53,6 +54,7 @@ class Run {
   Timeline run() {
     at(0);
     while (!ended_) {
+      assert(!times_.empty());  // else the waits would never hold: a program bug
       now_ = times_.top();
       while (!times_.empty() && times_.top() == now_) times_.pop();
       serve();

@@ -8,8 +8,7 @@
 namespace m3vit::accel {
 namespace {
 
-constexpr const char* kLegend =
-    "c counted from a compiled program, s simulated (counters of the RTL), m modelled, p published by others";
+constexpr const char* kLegend = "c counted from a compiled program, m modelled, p published by others";
 
 /// Columns on a terminal: characters, not bytes.
 std::size_t width(const std::string& text) {
@@ -83,8 +82,6 @@ const char* how_name(How how) {
       return "words";
     case How::kCounted:
       return "counted";
-    case How::kSimulated:
-      return "simulated";
     case How::kModelled:
       return "modelled";
     case How::kPublished:

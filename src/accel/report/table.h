@@ -7,9 +7,8 @@
 
 namespace m3vit::accel {
 
-/// Counted from a compiled program, simulated (counters of the RTL), modelled (cost or energy model), or published by
-/// others.
-enum class How : std::uint8_t { kWords, kCounted, kSimulated, kModelled, kPublished };
+/// Counted from a compiled program, modelled (cost or energy model), or published by others.
+enum class How : std::uint8_t { kWords, kCounted, kModelled, kPublished };
 const char* how_name(How how);
 
 struct Cell {
