@@ -14,14 +14,17 @@ std::vector<AnyOp> encoder_ops(const TaskProgram& program) {
   return ops;
 }
 
-FrameCost encoder_cost(const QuantModel& model, CompileOptions options, const CostModel& cost, std::size_t task) {
+FrameCost encoder_cost(const QuantModel& model, CompileOptions options, const CostModel& cost, std::size_t task,
+                       int chosen) {
   options.layout_only = true;
   const Compiled compiled = compile(model, options);
   const std::vector<AnyOp> ops = encoder_ops(compiled.programs.at(task));
   FrameCost frame;
   frame.array = options.array;
-  frame.time = timeline(ops, options.array, cost,
-                        [](std::size_t layer, const RouteOp& op) { return uniform_entries(op, layer + 1); });
+  frame.time = timeline(ops, options.array, cost, [&](std::size_t layer, RouteOp op) {
+    if (chosen > 0) op.experts = std::min(op.experts, static_cast<std::uint32_t>(chosen));
+    return uniform_entries(op, layer + 1);
+  });
   frame.chip = chip_bytes(compiled.footprint, options.array);
   for (const AnyOp& op : ops) {
     if (const auto* load = std::get_if<LoadExpertsOp>(&op); load != nullptr && !frame.experts) frame.experts = *load;

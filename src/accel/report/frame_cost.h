@@ -21,9 +21,10 @@ struct FrameCost {
 /// The task's ops before its head, with an END that waits for them.
 std::vector<AnyOp> encoder_ops(const TaskProgram& program);
 
-/// Of `task`, an index into the programs; tokens choose their experts uniformly, the same for every order. Throws Error
-/// where the model does not fit.
-FrameCost encoder_cost(const QuantModel& model, CompileOptions options, const CostModel& cost, std::size_t task = 0);
+/// Of `task`, an index into the programs; tokens choose their experts uniformly among the first `chosen` (0: all), the
+/// same for every order. Throws Error where the model does not fit.
+FrameCost encoder_cost(const QuantModel& model, CompileOptions options, const CostModel& cost, std::size_t task = 0,
+                       int chosen = 0);
 
 /// The array with its memories of weights, parameters, activations and residual made as small as the model allows (head
 /// included) at no more than `slack` times the encoder's cycles in expert order.
