@@ -83,7 +83,7 @@ TEST(Docs, CommandsInCodeBlocksUseOptionsThatExist) {
       words >> program >> command >> sub;
       if (command.starts_with("m3vit") || command.empty() || command == "COMMAND") continue;
 #ifndef M3VIT_WITH_TRAIN
-      if (command == "train" || command == "import") continue;
+      if (command == "train" || command == "import" || command == "reproduce") continue;
 #endif
       const bool nested = command == "data" || command == "accel";
       std::string key = command;

@@ -213,6 +213,7 @@ Compiled read_accel_file(std::span<const std::byte> bytes, const std::string& wh
   const std::size_t size = begin > bytes.size() ? 0 : bytes.size() - begin;
   image.number<std::size_t>("bytes", size, size);
   model.image.assign(bytes.end() - static_cast<std::ptrdiff_t>(size), bytes.end());
+  model.image_bytes = model.image.size();
   image.number<std::uint32_t>("crc32c", crc32c(model.image), crc32c(model.image));
 
   for (const json& p : r.list("programs")) {
