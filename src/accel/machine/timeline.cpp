@@ -22,7 +22,6 @@ namespace {
 constexpr std::size_t kLoad = 0;
 constexpr std::size_t kGemm = 1;
 constexpr std::size_t kVec = 2;
-constexpr std::size_t kStore = 3;
 constexpr std::size_t kQueue = 4;        // ops waiting for an engine
 constexpr std::size_t kDescriptors = 4;  // transfers whose beats have not all come
 constexpr std::size_t kItems = 8;        // work items waiting for their tile or for the array
