@@ -28,13 +28,16 @@ endfunction()
 
 # m3vit_test(name SOURCES … USES rooms … LIBS … [LABELS …]): one gtest program, its cases known to CTest by name.
 function(m3vit_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 A "" "TIMEOUT" "SOURCES;USES;LIBS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 A "UNLISTED" "TIMEOUT" "SOURCES;USES;LIBS;LABELS")
   add_executable(${name} ${A_SOURCES})
   list(TRANSFORM A_USES PREPEND m3vit::)
   target_link_libraries(${name} PRIVATE ${A_USES} ${A_LIBS} GTest::gmock GTest::gtest_main m3vit_flags)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE
     M3VIT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" M3VIT_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/m3vit")
+  if(A_UNLISTED)
+    return()
+  endif()
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 300)
   endif()

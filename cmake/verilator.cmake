@@ -21,19 +21,27 @@ target_include_directories(m3vit_verilated SYSTEM PUBLIC
 target_compile_options(m3vit_verilated PRIVATE -w)
 target_link_libraries(m3vit_verilated PUBLIC Threads::Threads)
 
-# m3vit_verilate(name TOP module [PARAMS W=8 …]): a library whose header <name>.h declares the class `name`.
+# m3vit_verilate(name TOP module [PARAMS W=8 …] [PREFIX class] [RTL dir]): a library whose header <class>.h declares the
+# class; it is called `name` unless PREFIX says otherwise. RTL: another copy of the sources.
 function(m3vit_verilate name)
-  cmake_parse_arguments(PARSE_ARGV 1 A "" "TOP" "PARAMS")
+  cmake_parse_arguments(PARSE_ARGV 1 A "" "TOP;PREFIX;RTL" "PARAMS")
   set(dir ${CMAKE_CURRENT_BINARY_DIR}/${name}.dir)
+  if(NOT A_PREFIX)
+    set(A_PREFIX ${name})
+  endif()
+  set(files ${M3VIT_RTL_FILES})
+  if(A_RTL)
+    list(TRANSFORM files REPLACE "^${M3VIT_RTL_DIR}" "${A_RTL}")
+  endif()
   list(TRANSFORM A_PARAMS PREPEND -G)
-  add_custom_command(OUTPUT ${dir}/unit.cpp ${dir}/${name}.h
+  add_custom_command(OUTPUT ${dir}/unit.cpp ${dir}/${A_PREFIX}.h
     COMMAND ${CMAKE_COMMAND} -E rm -rf ${dir}
     COMMAND ${M3VIT_VERILATOR} --cc -O3 --x-assign fast --x-initial fast --assert -DM3_ASSERT -Wno-fatal --Mdir ${dir}
-      --prefix ${name} --top-module ${A_TOP} ${A_PARAMS} ${M3VIT_RTL_DIR}/lint/waivers.vlt ${M3VIT_RTL_FILES}
+      --prefix ${A_PREFIX} --top-module ${A_TOP} ${A_PARAMS} ${M3VIT_RTL_DIR}/lint/waivers.vlt ${files}
     COMMAND ${CMAKE_COMMAND} -D DIR=${dir} -P ${PROJECT_SOURCE_DIR}/cmake/verilated_unit.cmake
-    DEPENDS ${M3VIT_RTL_FILES} ${M3VIT_RTL_DIR}/lint/waivers.vlt
+    DEPENDS ${files} ${M3VIT_RTL_DIR}/lint/waivers.vlt
     COMMENT "Verilating ${A_TOP} ${A_PARAMS}" VERBATIM)
-  set_property(DIRECTORY APPEND PROPERTY M3VIT_RTL_HEADERS ${dir}/${name}.h)
+  set_property(DIRECTORY APPEND PROPERTY M3VIT_RTL_HEADERS ${dir}/${A_PREFIX}.h)
   add_library(${name} STATIC EXCLUDE_FROM_ALL ${dir}/unit.cpp)
   target_include_directories(${name} SYSTEM PUBLIC ${dir})
   # generated code: -O1 simulates as fast as -O3 and builds sooner

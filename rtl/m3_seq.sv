@@ -30,19 +30,19 @@ module m3_seq (
   localparam int unsigned Burst = 8;
 
   // ---- fetch
-  logic         run_q, head_valid, head_ready, fifo_ready, draining_q;
+  logic         run_q, live, head_valid, head_ready, fifo_ready, draining_q;
   logic [511:0] head;
   logic [4:0]   count, on_the_way_q;
   logic [31:0]  pc_q;
   logic [5:0]   room;
 
-  // after the end what is still on its way is thrown away
+  // after the end what is still on its way is thrown away; a run that begins meanwhile waits for that
+  assign live       = run_q & ~draining_q;
   assign room       = 6'(Ahead) - 6'(count) - 6'(on_the_way_q);
-  assign rq_valid_o = run_q && (room >= 6'(Burst));
+  assign rq_valid_o = live && (room >= 6'(Burst));
   assign rq_addr_o  = pc_q;
   assign rq_len_o   = 8'(Burst - 1) - 8'(pc_q[2:0]);   // to the next multiple of eight ops
   assign r_ready_o  = draining_q | fifo_ready;
-  assign running_o  = run_q;
 
   m3_fifo #(.Width(512), .Depth(Ahead)) u_ops (
     .clk_i, .rst_ni,
@@ -77,10 +77,10 @@ module m3_seq (
       if (done_q[16*e +: 16] < head[32 + 16*e +: 16]) waits_hold = 1'b0;
     end
   end
-  assign end_go     = run_q && head_valid && is_end && waits_hold;
-  assign illegal_o  = run_q && head_valid && !legal;
+  assign end_go     = live && head_valid && is_end && waits_hold;
+  assign illegal_o  = live && head_valid && !legal;
   assign finished_o = end_go;
-  assign head_ready = !run_q || (is_end ? waits_hold : ((sel & q_ready) != '0));
+  assign head_ready = !live || (is_end ? waits_hold : ((sel & q_ready) != '0));
 
   for (genvar e = 0; e < 4; e++) begin : g_queue
     logic [511:0] op;
@@ -88,7 +88,7 @@ module m3_seq (
     localparam int unsigned Other = (e == 1) ? 2 : 1;   // whom this engine may chase
     m3_fifo #(.Width(512), .Depth(4)) u_queue (
       .clk_i, .rst_ni,
-      .valid_i(run_q & head_valid & sel[e]), .ready_o(q_ready[e]), .data_i(head),
+      .valid_i(live & head_valid & sel[e]), .ready_o(q_ready[e]), .data_i(head),
       .valid_o(q_valid[e]), .ready_i(q_pop[e]), .data_o(op), .count_o(unused_counts[3*e +: 3])
     );
     assign chases = op[14] & (e == 1 || e == 2);
@@ -104,7 +104,8 @@ module m3_seq (
     assign op_o[512*e +: 512] = op;
     assign q_pop[e]           = op_valid_o[e] & op_ready_i[e];
   end
-  assign busy_o = busy_q;
+  assign busy_o    = busy_q;
+  assign running_o = run_q | (busy_q != '0) | (q_valid != '0);  // a run stopped by an illegal op: what was begun
 
   // a chase ends when the op that is chased is done
   logic [15:0] gemm_chased_q, vec_chased_q;
@@ -150,4 +151,59 @@ module m3_seq (
     if (q_pop[1]) gemm_chased_q <= op_o[512 + 64 +: 16];
     if (q_pop[2]) vec_chased_q <= op_o[1024 + 48 +: 16];
   end
+
+`ifdef FORMAL
+  // Every op is handed to one engine's queue, to no other, and leaves the fetch queue just then (that
+  // a queue loses, repeats and reorders nothing is proven in m3_fifo); an op begins only when its
+  // waits hold, by counts of our own, and its engine is idle; beats that were asked for have room.
+  logic        past_q = 1'b0;
+  logic [63:0] spec_begun_q, spec_done_q;
+  logic [3:0]  took;
+  logic [5:0]  coming;
+  assign took   = {4{live & head_valid}} & sel & q_ready;
+  assign coming = 6'(on_the_way_q) + 6'(count);
+
+  always_ff @(posedge clk_i) begin
+    past_q <= 1'b1;
+    assume (rst_ni == past_q);
+    if (start_i) assume (!running_o);                    // m3_regs sees to that
+    assume (!r_valid_i || on_the_way_q != '0);           // beats are answers
+    assume ((done_i & ~busy_q) == '0);                   // an engine is done with what it has
+    for (int unsigned e = 0; e < 4; e++) begin
+      if (!rst_ni || start_i) begin
+        spec_begun_q[16*e +: 16] <= '0;
+        spec_done_q[16*e +: 16]  <= '0;
+      end else begin
+        if (op_valid_o[e] && op_ready_i[e]) spec_begun_q[16*e +: 16] <= spec_begun_q[16*e +: 16] + 16'd1;
+        if (done_i[e]) spec_done_q[16*e +: 16] <= spec_done_q[16*e +: 16] + 16'd1;
+      end
+    end
+    if (past_q && rst_ni) begin
+      AtMostOneEngine: assert ((took & (took - 4'd1)) == '0);
+      LeavesWhenTaken: assert ((took != '0) == (live && head_valid && head_ready && head[7:4] != '0 && legal));
+      CountsAgree:     assert (spec_begun_q == begun_q && spec_done_q == done_q);
+      BeatsHaveRoom:   assert (draining_q || coming <= 6'(Ahead));
+      BeatsTaken:      assert (!r_valid_i || r_ready_o);
+      for (int unsigned e = 0; e < 4; e++) begin
+        if (took[e]) assert (head[7:4] == 4'(e + 1));
+        assert (spec_begun_q[16*e +: 16] == spec_done_q[16*e +: 16] + 16'(busy_q[e]));
+        if (op_valid_o[e] && op_ready_i[e]) begin
+          assert (spec_begun_q[16*e +: 16] == spec_done_q[16*e +: 16]);  // idle
+          for (int unsigned f = 0; f < 4; f++) begin
+            if (op_o[512*e + 14] && ((e == 1 && f == 2) || (e == 2 && f == 1))) begin
+              assert (spec_begun_q[16*f +: 16] > op_o[512*e + 32 + 16*f +: 16]);
+            end else begin
+              assert (spec_done_q[16*f +: 16] >= op_o[512*e + 32 + 16*f +: 16]);
+            end
+          end
+        end
+      end
+      if (finished_o) begin
+        for (int unsigned f = 0; f < 4; f++) begin
+          assert (spec_done_q[16*f +: 16] >= head[32 + 16*f +: 16]);
+        end
+      end
+    end
+  end
+`endif
 endmodule

@@ -125,9 +125,10 @@ module m3_store #(
     if (granted) got_last_q <= last_piece;
     if (flush) beat_q <= '0;
     else if (busy_q && !asked_q) beat_q <= '0;
-    if (got_q) begin
-      if (res_q) beat_q[16*W*fill_q +: 16*W] <= x_data_i;
-      else beat_q[8*W*fill_q +: 8*W] <= a_data_i;
+    for (int unsigned i = 0; i < PiecesA; i++) begin
+      if (got_q && fill_q == 7'(res_q ? i / 2 : i)) begin
+        beat_q[8*W*i +: 8*W] <= res_q ? x_data_i[8*W*(i % 2) +: 8*W] : a_data_i;
+      end
     end
   end
 endmodule

@@ -17,10 +17,12 @@ module m3_vgather #(
   always_ff @(posedge clk_i) begin : collect
     logic [8*W-1:0] word;
     if (valid_i) begin
-      word                  = words[slot_i];
-      word[8*index_i +: 8]  = byte_i;
-      words[slot_i]        <= word;
-      word_o               <= word;
+      word = words[slot_i];
+      for (int unsigned n = 0; n < W; n++) begin
+        if (index_i == ($clog2(W))'(n)) word[8*n +: 8] = byte_i;
+      end
+      words[slot_i] <= word;
+      word_o        <= word;
     end
   end
 endmodule

@@ -263,4 +263,131 @@ module m3_walk #(
   logic [EntryW+1:0] stamp;
   assign stamp = tag_valid_q[scan_q] ? stamp_q[scan_q] : '0;
   assign at    = pair_count_q[odd];
+
+`ifdef FORMAL
+  // Lists of any content, tiles and items taken at once, returned in turn and at any time: each entry, one
+  // chosen freely, is worked on by exactly one fc1 and one fc2, whose slot holds the right tile, and no
+  // tile is loaded over one that the array still needs.
+  (* anyconst *) logic [ExpertW*Entries-1:0] of;        // experts of the entries
+  (* anyconst *) logic [13*Entries-1:0]      tokens;
+  (* anyconst *) logic [EntryW-1:0]          chosen;
+  (* anyconst *) logic [1:0]                 mode;
+  (* anyconst *) logic [7:0]                 slots;
+  (* anyconst *) logic [EntryW:0]            count;
+  logic                         past_q = 1'b0;
+  logic [EntryW-1:0]            entry_q2;
+  logic                         seek_q, started_q = 1'b0;
+  logic [ExpertW:0]             distinct;
+  logic [EntryW-1:0]            head, chosen_head;
+  logic [13:0]                  rows;
+  logic [1:0]                   seen_q;                 // by half
+  logic [(ExpertW+1)*MaxSlots-1:0] held_q;              // tile of a slot
+  logic [4*MaxSlots-1:0]        under_way_q;            // items of a slot
+  logic [8*SlotW-1:0]           line_q;                 // slots of items, which the array returns in turn
+  logic [3:0]                   items_q, returned_q;
+  logic                         covers;
+  logic [ExpertW-1:0]           item_expert;
+
+  always_comb begin
+    distinct    = '0;
+    head        = '0;
+    chosen_head = '0;
+    rows        = '0;
+    for (int unsigned x = 0; x < Experts; x++) begin : each
+      logic any;
+      any = 1'b0;
+      for (int unsigned i = 0; i < Entries; i++) begin
+        if ((EntryW + 1)'(i) < count && of[ExpertW*i +: ExpertW] == ExpertW'(x)) any = 1'b1;
+      end
+      distinct = distinct + (ExpertW + 1)'(any);
+    end
+    for (int unsigned i = Entries; i > 0; i--) begin
+      if ((EntryW + 1)'(i - 1) < count) begin
+        if (of[ExpertW*(i-1) +: ExpertW] == find_expert_i) begin
+          head = EntryW'(i - 1);
+          rows = rows + 14'd1;
+        end
+        if (of[ExpertW*(i-1) +: ExpertW] == of[ExpertW*chosen +: ExpertW]) chosen_head = EntryW'(i - 1);
+      end
+    end
+  end
+  assign item_expert = of[ExpertW*item_first_o +: ExpertW];
+  assign covers = (mode == 2'd0) ? item_first_o == chosen_head
+                  : item_first_o == chosen || (item_rows_o == 14'd2 && item_second_o == chosen);
+
+  always_ff @(posedge clk_i) begin
+    past_q <= 1'b1;
+    assume (rst_ni == past_q);
+    assume (mode_i == mode && slots_i == slots && entries_i == count && nonempty_i == distinct);
+    assume (slots >= 8'd2 && slots <= 8'(MaxSlots) && count <= (EntryW + 1)'(Entries) && {1'b0, chosen} < count);
+    for (int unsigned i = 0; i < Entries; i++) assume (tokens[13*i+3 +: 10] == '0);  // eight tokens will do
+    for (int unsigned i = 1; i < Entries; i++) begin
+      assume (tokens[13*i +: 13] >= tokens[13*(i-1) +: 13]);
+      for (int unsigned j = 0; j < i; j++) begin  // a token's experts differ, and are K at most
+        if (tokens[13*i +: 13] == tokens[13*j +: 13]) assume (of[ExpertW*i +: ExpertW] != of[ExpertW*j +: ExpertW]);
+      end
+      if (i >= K) assume (tokens[13*i +: 13] != tokens[13*(i-K) +: 13]);
+    end
+    if (past_q) assume (start_i == !started_q);
+    if (past_q && rst_ni) started_q <= 1'b1;
+    assume (tile_ready_i && item_ready_i && find_valid_i == seek_q);
+    entry_q2 <= entry_o;
+    assume (entry_expert_i == of[ExpertW*entry_q2 +: ExpertW] && entry_token_i == tokens[13*entry_q2 +: 13]);
+    if (!rst_ni) seek_q <= 1'b0;
+    else seek_q <= find_start_o | (seek_q & ~find_valid_i);
+    if (find_valid_i) begin  // the next expert that has entries
+      assume (seek_q && rows != '0 && find_head_i == head && find_rows_i == rows && find_expert_i >= find_from_q2);
+      for (int unsigned i = 0; i < Entries; i++) begin
+        if ((EntryW + 1)'(i) < count && of[ExpertW*i +: ExpertW] >= find_from_q2) begin
+          assume (of[ExpertW*i +: ExpertW] >= find_expert_i);
+        end
+      end
+    end
+    if (find_start_o) find_from_q2 <= find_from_o;
+    for (int unsigned s = 0; s < MaxSlots; s++) begin
+      if (!rst_ni) under_way_q[4*s +: 4] <= '0;
+      else begin
+        under_way_q[4*s +: 4] <= under_way_q[4*s +: 4] + 4'(item_go && !item_end_o && item_slot_o == 8'(s))
+                                 - 4'(return_i && return_slot_i == 8'(s));
+      end
+      if (tile_go && tile_slot_o == 8'(s)) held_q[(ExpertW+1)*s +: ExpertW+1] <= {tile_expert_o, tile_half_o};
+    end
+    if (return_i) begin
+      assume (items_q != returned_q && return_slot_i == 8'(line_q[SlotW*returned_q[2:0] +: SlotW]));
+    end
+    assume (items_q - returned_q < 4'd8);
+    if (!rst_ni) begin
+      items_q    <= '0;
+      returned_q <= '0;
+    end else begin
+      if (item_go && !item_end_o) begin
+        items_q <= items_q + 4'd1;
+        line_q[SlotW*items_q[2:0] +: SlotW] <= item_slot_o[SlotW-1:0];
+      end
+      if (return_i) returned_q <= returned_q + 4'd1;
+    end
+    if (!rst_ni) seen_q <= '0;
+    else if (item_go && !item_end_o && covers) seen_q[item_half_o] <= 1'b1;
+
+    if (past_q && rst_ni && started_q) begin
+      if (tile_go) begin
+        SlotIsFree: assert (tile_slot_o < slots && under_way_q[4*tile_slot_o[SlotW-1:0] +: 4] == '0);
+      end
+      if (item_go && !item_end_o) begin
+        if (covers) Once:   assert (!seen_q[item_half_o]);
+        if (covers) InTurn: assert (!item_half_o || seen_q[0]);
+        RightTile: assert (held_q[(ExpertW+1)*item_slot_o[SlotW-1:0] +: ExpertW+1] == {item_expert, item_half_o});
+        if (mode == 2'd3 && item_rows_o == 14'd2) begin
+          BothChoseIt: assert (of[ExpertW*item_second_o +: ExpertW] == item_expert);
+        end
+      end
+      if (item_go && item_end_o) NoneLost: assert (seen_q == 2'b11);
+      Ends0: cover (item_go && item_end_o && mode == 2'd0 && count > 1);
+      Ends1: cover (item_go && item_end_o && mode == 2'd1);
+      Ends2: cover (item_go && item_end_o && mode == 2'd2);
+      Ends3: cover (item_go && item_end_o && mode == 2'd3 && count > 1);
+    end
+  end
+  logic [ExpertW-1:0] find_from_q2;
+`endif
 endmodule

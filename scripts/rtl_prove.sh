@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # rtl_prove.sh [--bounded STEPS] [--rtl DIR] MODULE [PARAMETER=VALUE…]: proves every assertion of a module (those under
-# `ifdef FORMAL at its foot) with yosys-smtbmc and z3: for all time by k-induction, or from reset for STEPS cycles, in
-# which every `cover` of the module must come about. What the module contains is taken without its assertions: they have
-# proofs of their own. One line on success; the solver's log and exit code 1 where an assertion fails, 2 otherwise.
+# `ifdef FORMAL at its foot) with yosys-smtbmc and z3: for all time by k-induction; or, bounded, for so many steps from
+# reset, in which every `cover` of the module must come about (memories are registers then: small ones do better so).
+# What the module contains is taken without its assertions: they have proofs of their own. One line on success; the
+# solver's log and exit code 1 where an assertion fails, 2 where anything else does.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 rtl=$root/rtl
@@ -33,13 +34,15 @@ run() {
   exit 2
 }
 run yosys -q -p "read_verilog -sv -formal -defer ${files[*]}; ${chparam}hierarchy -check -top $module; proc;
-  select -set top =A:top; chformal -assert -assume -cover -remove =* @top %d; prep -flatten -top $module; async2sync;
-  dffunmap; write_smt2 -wires $work/model.smt2"
+  select -set top =A:top; chformal -assert -assume -cover -remove =* @top %d; prep -flatten -top $module;
+  ${bounded:+memory_map; opt -fast;} async2sync; dffunmap; write_smt2 -wires $work/model.smt2"
 grep -q yosys-smt2-assert "$work/model.smt2" || { echo "prove: $name has no assertions" >&2; exit 2; }
 # --unroll: without it z3 does not end on memories
 if [[ $bounded ]]; then
   run yosys-smtbmc -s z3 --noprogress --unroll -t "$bounded" "$work/model.smt2"
-  ! grep -q yosys-smt2-cover "$work/model.smt2" || run yosys-smtbmc -s z3 --noprogress --unroll -c -t "$bounded" "$work/model.smt2"
+  if grep -q yosys-smt2-cover "$work/model.smt2"; then
+    run yosys-smtbmc -s z3 --noprogress --unroll -c -t "$bounded" "$work/model.smt2"
+  fi
   echo "prove: $name: holds for $bounded cycles"
 else
   run yosys-smtbmc -s z3 --noprogress --unroll -t "$steps" "$work/model.smt2"

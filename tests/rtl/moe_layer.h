@@ -14,6 +14,7 @@ struct LayerShape {
   int tokens = 9, dim = 16, hidden = 16, experts = 4, top_k = 2;
   enum class Gate : std::uint8_t { kRandom, kOneExpert, kEqual } gate = Gate::kRandom;
   std::uint16_t prune = 0;
+  bool loud = false;  ///< sums beyond int16
 };
 
 class MoeLayer {
@@ -23,7 +24,8 @@ class MoeLayer {
     for (auto* v : {&rows_}) v->resize(static_cast<std::size_t>(s_.tokens * s_.dim));
     for (auto& x : rows_) x = static_cast<std::int8_t>(rng_.edgy(-127, 127));
     residual_.resize(rows_.size());
-    for (auto& x : residual_) x = static_cast<std::int16_t>(rng_.in(-4000, 4000));
+    const int largest = s_.loud ? 32767 : 4000;
+    for (auto& x : residual_) x = static_cast<std::int16_t>(rng_.in(-largest, largest));
     for (auto& t : block_.gelu) t = static_cast<std::int8_t>(rng_.in(-127, 127));
     for (std::size_t f = 0; f < table_.size(); ++f)
       table_[f] = static_cast<std::uint16_t>(std::lround(32768 * std::exp2(-static_cast<double>(f) / 256)));
@@ -104,7 +106,7 @@ class MoeLayer {
   accel::QLinear linear(int in, int out) {
     accel::QLinear m{in, out, std::vector<std::int8_t>(static_cast<std::size_t>(in * out)), {}};
     for (auto& w : m.weight) w = static_cast<std::int8_t>(rng_.edgy(-127, 127));
-    const int shift = 23 + static_cast<int>(std::log2(in) / 2);
+    const int shift = (s_.loud ? 14 : 23) + static_cast<int>(std::log2(in) / 2);
     for (int o = 0; o < out; ++o)
       m.params.push_back({static_cast<std::int32_t>(rng_.in(-20000, 20000)),
                           static_cast<std::uint16_t>(rng_.edgy(20000, 65535)),

@@ -1,6 +1,7 @@
 // One MoE layer, whole, in every order of experts: the RTL against the golden model, bit for bit.
 #include "rtl/moe_layer.h"
 
+#include "accel/machine/expert_walk.h"
 #include "accel8.h"
 
 namespace m3vit::rtl {
@@ -84,6 +85,25 @@ TEST(MoeLayer, ACacheLoadsLessThanTokenOrderAndPairsNoMore) {
   EXPECT_LT(cached[kTiles], reload[kTiles]);
   EXPECT_EQ(cached[kTiles] + cached[kTileHits], reload[kTiles]);
   EXPECT_LE(pairs[kTiles], reload[kTiles]);
+}
+
+TEST(MoeLayer, ClampsAndCountsWhatDoesNotFitTheResidual) {
+  LayerShape shape{9, 16, 16, 4, 2};
+  shape.loud = true;
+  for (const int mode : {kExpertOrder, kTokenOrder})
+    for (const std::uint32_t seed : seeds(2)) EXPECT_GT(check(shape, mode, seed, {})[kClamped], 0U);
+}
+
+TEST(MoeLayer, ACacheReplacesTheLeastRecentlyUsed) {
+  const LayerShape shape{40, 16, 24, 12, 2};
+  for (const int slots : {5, 16}) {
+    MoeLayer layer(shape, 8, 1);
+    std::uint64_t clamped = 0;
+    layer.golden(accel::ExpertOrder::kToken, clamped);
+    const auto items = accel::expert_walk(accel::ExpertMode::kTokenCached, layer.entries(), slots);
+    const auto loads = std::ranges::count_if(items, [](const accel::WorkItem& item) { return item.load; });
+    EXPECT_EQ(check(shape, kCached, 1, {}, slots)[kTiles], loads) << slots << " slots";
+  }
 }
 
 TEST(MoeLayer, BytesOnChipDoNotDependOnTheNumberOfExperts) {
