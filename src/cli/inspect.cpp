@@ -15,6 +15,7 @@
 #include "cli/memory_report.h"
 #include "core/config_yaml.h"
 #include "core/dtype.h"
+#include "core/enum_names.h"
 #include "core/error.h"
 #include "core/image_io.h"
 #include "core/json_text.h"
@@ -123,17 +124,15 @@ json memory_json(const Config& config, const ModelCost& cost) {
 
 std::string describe(const ModelConfig& model) {
   if (model.resnet) {
-    constexpr const char* kSharing[] = {"shared", "cross_stitch", "nddr_cnn", "mtan"};
     return fmt::format("{}×{} input, dilated resnet {}, width {}, sharing {}", model.height(), model.width(),
-                       model.resnet->depth, model.resnet->width, kSharing[static_cast<int>(model.resnet->sharing)]);
+                       model.resnet->depth, model.resnet->width, name_of(model.resnet->sharing));
   }
   std::string text = fmt::format("{}×{} input, patch {}, embed_dim {}, depth {}, num_heads {}", model.height(),
                                  model.width(), model.patch_size, model.embed_dim, model.depth, model.num_heads);
   if (!model.moe) return text + ", dense";
   const MoeConfig& moe = *model.moe;
-  constexpr const char* kGate[] = {"multi", "task_conditioned", "shared"};
   text += fmt::format(", {} experts, top {}, expert_hidden {}, {} gate, every {} blocks", moe.num_experts, moe.top_k,
-                      model.expert_hidden(), kGate[static_cast<int>(moe.gate)], moe.every);
+                      model.expert_hidden(), name_of(moe.gate), moe.every);
   return text;
 }
 

@@ -20,34 +20,38 @@ namespace fs = std::filesystem;
 struct ReproduceArguments {
   std::string table, out, scale = "rooms", data;
   std::vector<std::string> rows, overrides;
-  int seeds = 0;
+  int seeds = 0, jobs = 1;
   bool plan_only = false;
 };
 
-/// One bar a run, headed by what it is.
-class Bars final : public ReproduceObserver, public TrainObserver {
+/// One bar for the table: runs done, and what each running one is at.
+class Bar final : public ReproduceObserver {
  public:
-  explicit Bars(bool quiet) : quiet_(quiet) {}
+  explicit Bar(std::string title) : title_(std::move(title)) {}
 
-  TrainObserver& starting(const Job& job, std::size_t index, std::size_t count) override {
-    bar_.reset();
-    title_ = fmt::format("{}/{} {}", index + 1, count, job.folder);
-    return *this;
+  void warning(const Job& job, const std::string& text) override {
+    fmt::print(stderr, "m3vit: warning: {}: {}\n", job.folder, text);
   }
-  void started(const RunInfo& info) override {
-    for (const std::string& w : info.warnings) fmt::print(stderr, "m3vit: warning: {}: {}\n", title_, w);
-    if (!quiet_ && info.first_step == info.total_steps) fmt::print(stderr, "{}: done before\n", title_);
-    first_ = info.first_step;
-    if (info.first_step < info.total_steps)
-      bar_ = std::make_unique<Progress>(title_, info.total_steps - first_, "steps");
+  void progress(std::size_t done, std::size_t kept, std::size_t count,
+                const std::vector<RunningJob>& running) override {
+    if (kept == count) return;
+    // Runs that were there before say nothing of how long the others take.
+    if (kept != kept_ || !bar_) {
+      kept_ = kept;
+      bar_ = std::make_unique<Progress>(title_, static_cast<std::int64_t>(count - kept), "runs");
+    }
+    std::string text;
+    for (const RunningJob& r : running) {
+      if (r.total == 0 || r.step == r.total) continue;
+      text += fmt::format("{}{} {}/{} loss {:.3f}", text.empty() ? "" : " · ", r.job->folder, r.step, r.total, r.loss);
+    }
+    bar_->update(static_cast<std::int64_t>(done > kept ? done - kept : 0), text);
   }
-  void step(const StepInfo& info) override { bar_->update(info.step - first_, fmt::format("loss {:.3f}", info.loss)); }
   void finish() { bar_.reset(); }
 
  private:
-  bool quiet_;
   std::string title_;
-  std::int64_t first_ = 0;
+  std::size_t kept_ = 0;
   std::unique_ptr<Progress> bar_;
 };
 
@@ -57,6 +61,7 @@ void run(const ReproduceArguments& a, Globals& globals) {
   options.plan = {a.scale, a.seeds, a.rows, a.overrides};
   if (!a.data.empty()) options.plan.overrides.push_back("data.root=" + nlohmann::json(a.data).dump());
   options.out = a.out.empty() ? fs::path("runs") / (table.name + "_" + a.scale) : fs::path(a.out);
+  options.jobs = a.jobs;
   options.interrupted = interrupted;
   if (a.plan_only) {
     nlohmann::json list = nlohmann::json::array();
@@ -74,9 +79,9 @@ void run(const ReproduceArguments& a, Globals& globals) {
     if (globals.json) fmt::print("{}\n", list.dump(1));
     return;
   }
-  Bars bars(globals.quiet);
-  const std::optional<Report> report = reproduce(table, options, bars);
-  bars.finish();
+  Bar bar(table.name);
+  const std::optional<Report> report = reproduce(table, options, bar);
+  bar.finish();
   if (!report) {
     fmt::print(stderr, "interrupted; finished runs are kept in {}: the same command goes on\n", options.out.string());
     return;
@@ -99,6 +104,9 @@ void add_reproduce(CLI::App& app, Globals& globals) {
       ->capture_default_str();
   command->add_option("--data", arguments->data, "the data set's folder (data.root)");
   command->add_option("--seeds", arguments->seeds, "runs a row (default: the table's)")->check(CLI::Range(1, 1000));
+  command->add_option("--jobs", arguments->jobs, "trainings at a time, each on its share of the cores")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   command->add_option("--rows", arguments->rows, "only these rows and what their Δm needs")->delimiter(',');
   command->add_option("--set", arguments->overrides, "override a key of every row, before the row's own (repeatable)")
       ->take_all()
@@ -109,6 +117,7 @@ void add_reproduce(CLI::App& app, Globals& globals) {
       "Finished runs are kept and begun ones go on, so the command may be stopped and repeated, or run row by row.\n"
       "Examples:\n"
       "  m3vit reproduce configs/reproduce/rooms.yaml --scale smoke\n"
+      "  m3vit reproduce configs/reproduce/rooms.yaml --jobs 2\n"
       "  m3vit reproduce configs/reproduce/rooms.yaml --rows m3vit,mvit --seeds 1\n"
       "  m3vit reproduce configs/reproduce/weighting.yaml --plan");
   command->callback([arguments, &globals] {

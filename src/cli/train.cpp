@@ -13,6 +13,7 @@
 #include "core/progress.h"
 #include "train/threads.h"
 #include "train/trainer.h"
+#include "train/world.h"
 
 namespace m3vit::cli {
 namespace {
@@ -110,9 +111,12 @@ void run(const TrainArguments& a, Globals& globals) {
   options.overwrite = a.overwrite;
   options.max_steps = a.steps;
   options.interrupted = interrupted;
-  Console console(globals.quiet);
+  const Rank rank = launched_rank();
+  if (rank.rank > 0) Progress::set_quiet(true);
+  Console console(globals.quiet || rank.rank > 0);
   const TrainOutcome outcome = train(config, options, console);
   console.finish();
+  if (rank.rank > 0) return;  // rank 0 speaks for all
 
   const fs::path last = options.run / "last.safetensors";
   const char* ends[] = {"finished", "interrupted", "stopped by --steps"};
@@ -157,7 +161,8 @@ void add_train(CLI::App& app, Globals& globals) {
       "  m3vit train configs/rooms/micro_m3vit.yaml\n"
       "  m3vit train configs/rooms/micro_m3vit.yaml --out runs/short --set train.epochs=2 --set data.train.frames=400\n"
       "  m3vit train configs/rooms/micro_m3vit.yaml --out runs/short --resume\n"
-      "  m3vit train configs/rooms/micro_m3vit.yaml --set data.dataset=folder --set data.root=my_photos");
+      "  m3vit train configs/rooms/micro_m3vit.yaml --set data.dataset=folder --set data.root=my_photos\n"
+      "  mpirun -n 2 m3vit train configs/rooms/micro_m3vit.yaml --set train.batch_size=4 --set train.accumulate=2");
   command->callback([arguments, &globals] {
     keep_freed_memory();
     wait_passively();

@@ -93,7 +93,7 @@ class Folder::Scan {
   void look_into_files(bool deep) {
     check_all(
         folder_.frames_.size(), [&](std::size_t i, Problems& found) { look_into(folder_.frames_[i], deep, found); },
-        problems_);
+        problems_, deep ? split_ : "");
   }
 
   const Problems& problems() const { return problems_; }

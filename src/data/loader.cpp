@@ -77,9 +77,15 @@ struct Loader::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
+  /// In this share: samples are counted through its own batches.
   std::int64_t batch_begin(std::int64_t batch) const { return batch * options.batch_size; }
+  /// In the epoch's order, of a sample of this share.
+  std::int64_t epoch_position(std::int64_t position) const {
+    const std::int64_t batch = position / options.batch_size;
+    return (batch * options.shards + options.shard) * options.batch_size + position % options.batch_size;
+  }
   int batch_samples(std::int64_t batch) const {
-    const std::int64_t left = static_cast<std::int64_t>(order.size()) - batch_begin(batch);
+    const std::int64_t left = static_cast<std::int64_t>(order.size()) - epoch_position(batch_begin(batch));
     return static_cast<int>(std::min<std::int64_t>(options.batch_size, left));
   }
 
@@ -184,7 +190,7 @@ struct Loader::State {
       try {
         if (slot.batch.images.empty()) allocate(slot.batch);
         lock.unlock();
-        make_sample(slot.batch, position, static_cast<std::size_t>(place));
+        make_sample(slot.batch, epoch_position(position), static_cast<std::size_t>(place));
       } catch (...) {
         error = std::current_exception();
       }
@@ -221,6 +227,9 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options) {
   require(options.epoch >= 0, "epoch", ">= 0", options.epoch);
   require(!options.native_labels || options.augment == nullptr, "native_labels", "no augmentation beside it", 1);
   require(options.skip_batches >= 0, "skip_batches", ">= 0", options.skip_batches);
+  require(options.shards > 0, "shards", "> 0", options.shards);
+  require(options.shard >= 0 && options.shard < options.shards, "shard", "0 … shards − 1", options.shard);
+  require(options.drop_last || options.shards == 1, "drop_last", "true, with shards", 0);
   const std::int64_t size = dataset.size();
   if (size < (options.drop_last ? options.batch_size : 1)) {
     throw Error{
@@ -237,9 +246,10 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options) {
   State& s = *state_;
   s.make_order();
   s.batches = options.drop_last ? size / options.batch_size : (size + options.batch_size - 1) / options.batch_size;
+  if (options.shards > 1) s.batches = (s.batches - options.shard + options.shards - 1) / options.shards;
   s.delivered = std::min(options.skip_batches, s.batches);
   s.next_position = s.batch_begin(s.delivered);
-  s.end_position = std::min(size, s.batch_begin(s.batches));
+  s.end_position = options.drop_last ? s.batch_begin(s.batches) : size;
   s.next_position = std::min(s.next_position, s.end_position);
   for (int i = 0; i < options.workers; ++i) s.threads.emplace_back([&s] { s.run(); });
 }

@@ -22,7 +22,9 @@ struct LoaderOptions {
   std::uint64_t seed = 1;
   std::int64_t epoch = 0;  ///< of an infinite data set: also chooses the scenes when `fresh`
   bool fresh = true;       ///< infinite data sets: epoch e has frames e·size …; false: the same frames each epoch
-  std::int64_t skip_batches = 0;  ///< resume within an epoch
+  /// This loader's share of the epoch: batches shard, shard + shards, … of the same order. With drop_last.
+  int shard = 0, shards = 1;
+  std::int64_t skip_batches = 0;  ///< resume within an epoch; of this share
   int workers = 2;                ///< ≥ 1
   int prefetch = 4;               ///< batches made or being made that `next` has not handed out yet, at most; ≥ 1
   const AugmentConfig* augment = nullptr;  ///< null: none
@@ -36,7 +38,7 @@ class Loader {
   ~Loader();  ///< at any time; waits for the samples being made, not for the epoch
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
-  std::int64_t batches() const;  ///< of the whole epoch, skipped ones included
+  std::int64_t batches() const;  ///< of this share of the epoch, skipped ones included
   /// The next batch in order, or nullopt at the end. Rethrows what a worker threw, at that batch's place in the order
   /// and again on every later call. For one consumer thread.
   std::optional<Batch> next();

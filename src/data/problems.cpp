@@ -5,6 +5,8 @@
 #include <thread>
 #include <utility>
 
+#include "core/progress.h"
+
 namespace m3vit {
 namespace {
 
@@ -33,14 +35,22 @@ void Problems::throw_if_any(const std::string& where, const std::string& wanted)
   throw ProblemsError({.where = where, .field = {}, .wanted = wanted, .found = text, .hint = {}}, *this);
 }
 
-void check_all(std::size_t count, const std::function<void(std::size_t, Problems&)>& check, Problems& into) {
+void check_all(std::size_t count, const std::function<void(std::size_t, Problems&)>& check, Problems& into,
+               const std::string& label) {
   const std::size_t jobs = (count + kChecksPerJob - 1) / kChecksPerJob;
   std::vector<Problems> found(jobs);
-  std::atomic<std::size_t> next{0};
+  std::atomic<std::size_t> next{0}, done{0};
+  Progress progress(label, static_cast<std::int64_t>(count), "frames",
+                    label.empty() ? Progress::Style::kQuiet : Progress::Style::kAuto);
+  const std::thread::id drawing = std::this_thread::get_id();
   const auto work = [&] {
     for (std::size_t job = next++; job < jobs; job = next++) {
       const std::size_t end = std::min(count, (job + 1) * kChecksPerJob);
-      for (std::size_t i = job * kChecksPerJob; i < end; ++i) check(i, found[job]);
+      for (std::size_t i = job * kChecksPerJob; i < end; ++i) {
+        check(i, found[job]);
+        const std::size_t now = ++done;
+        if (std::this_thread::get_id() == drawing) progress.update(static_cast<std::int64_t>(now));
+      }
     }
   };
   {
@@ -49,6 +59,7 @@ void check_all(std::size_t count, const std::function<void(std::size_t, Problems
     for (std::size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
     work();
   }
+  progress.update(static_cast<std::int64_t>(count));
   for (const Problems& p : found) into.add(p);
 }
 

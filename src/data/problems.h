@@ -35,6 +35,8 @@ class ProblemsError : public Error {
 };
 
 /// Calls `check(i, found)` for i = 0 … count−1 on all cores; what they find is added to `into` in the order of i.
-void check_all(std::size_t count, const std::function<void(std::size_t i, Problems& found)>& check, Problems& into);
+/// A `label` shows a progress bar under that name.
+void check_all(std::size_t count, const std::function<void(std::size_t i, Problems& found)>& check, Problems& into,
+               const std::string& label = "");
 
 }  // namespace m3vit

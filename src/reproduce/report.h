@@ -1,6 +1,6 @@
 #pragma once
 /// What a table's runs say together: means over seeds, Δm, costs.
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -16,6 +16,8 @@ struct JobResult {
   EvalResult best;     ///< of the epoch with the best score (train/trainer.h) on the test split
   double seconds = 0;  ///< of training
   std::int64_t steps = 0;
+  std::vector<std::pair<double, double>> scores = {};  ///< (epoch, score) of each evaluation
+  nlohmann::json conflict = {}, routing = {};          ///< RUN/conflict.json and routing.json; null where it has none
 };
 
 struct Spread {
@@ -44,6 +46,7 @@ struct Report {
   std::string scale;
   std::vector<TaskConfig> tasks;
   std::vector<RowReport> rows;
+  std::int64_t missing = 0;  ///< runs that are not finished and so not in `rows`
 };
 
 /// `results` parallel to `jobs`.

@@ -87,6 +87,15 @@ bool is_folder_name(const std::string& name) {
                                       [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
 }
 
+/// Overrides by scale.
+std::map<std::string, std::vector<std::string>> read_scales(const json& value, const SourceMap& source,
+                                                            const std::string& pointer) {
+  Reader reader(value, source, pointer);
+  std::map<std::string, std::vector<std::string>> scales;
+  for (const auto& [name, overrides] : value.items()) scales[name] = reader.texts(name.c_str());
+  return scales;
+}
+
 TableRow read_row(const json& value, const SourceMap& source, const std::string& pointer) {
   Reader reader(value, source, pointer);
   TableRow row;
@@ -96,6 +105,7 @@ TableRow read_row(const json& value, const SourceMap& source, const std::string&
   row.against = reader.text("against", "");
   row.single_task = reader.flag("single_task");
   row.overrides = reader.texts("set");
+  if (const json* at = reader.find("at"); at != nullptr) row.at = read_scales(*at, source, pointer + "/at");
   reader.finish();
   return row;
 }
@@ -128,8 +138,7 @@ Table read_table(const std::filesystem::path& path) {
     reader.fail("scales", "a list of overrides by scale: {smoke: [train.epochs=1], rooms: []}",
                 scales == nullptr ? "nothing" : scales->dump());
   }
-  Reader by_scale(*scales, tree.source, "/scales");
-  for (const auto& [name, value] : scales->items()) table.scales[name] = by_scale.texts(name.c_str());
+  table.scales = read_scales(*scales, tree.source, "/scales");
   const json* rows = reader.find("rows");
   if (rows == nullptr || !rows->is_array() || rows->empty()) reader.fail("rows", "a list of rows", "none");
   for (std::size_t i = 0; i < rows->size(); ++i) {
@@ -138,6 +147,11 @@ Table read_table(const std::filesystem::path& path) {
     table.rows.push_back(std::move(row));
   }
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
+    for (const auto& [scale, overrides] : table.rows[i].at) {
+      if (!table.scales.contains(scale)) {
+        reader.fail("rows/" + std::to_string(i) + "/at/" + scale, "a scale of this table", scale);
+      }
+    }
     const std::string& against = table.rows[i].against;
     if (against.empty() || table.find(against) != nullptr) continue;
     reader.fail("rows/" + std::to_string(i) + "/against", "a row of this table", against);
@@ -184,6 +198,9 @@ std::vector<Job> plan(const Table& table, const PlanOptions& options) {
       std::vector<std::string> overrides = scale->second;
       overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
       overrides.insert(overrides.end(), row.overrides.begin(), row.overrides.end());
+      if (const auto at = row.at.find(options.scale); at != row.at.end()) {
+        overrides.insert(overrides.end(), at->second.begin(), at->second.end());
+      }
       overrides.push_back("train.seed=" + std::to_string(seed));
       const std::string folder = row.name + "/seed_" + std::to_string(seed);
       const Config all = load_config(table.recipe, overrides);

@@ -8,7 +8,7 @@
 ///   macs_against: cross_stitch               # the row whose multiplications savings are counted from
 ///   rows:
 ///     - {name: stl, label: "ViT, one a task", single_task: true, set: [model.moe=null]}
-///     - {name: m3vit, label: "M³ViT, multi gate", against: stl}
+///     - {name: m3vit, label: "M³ViT, multi gate", against: stl, at: {smoke: [model.depth=2]}}
 ///   published:                               # shown beside ours, never mixed with it
 ///     - {row: m3vit, what: "Δm on PASCAL-Context", value: "2.71 %", source: "paper, table 1"}
 #include <filesystem>
@@ -21,11 +21,12 @@
 namespace m3vit {
 
 struct TableRow {
-  std::string name;                    ///< also its folder's: letters, digits, _ and -
-  std::string label;                   ///< what the report calls it; default: name
-  std::string against;                 ///< the row that Δm is taken against; "": none
-  bool single_task = false;            ///< one network a task
-  std::vector<std::string> overrides;  ///< after the scale's
+  std::string name;                                         ///< also its folder's: letters, digits, _ and -
+  std::string label;                                        ///< what the report calls it; default: name
+  std::string against;                                      ///< the row that Δm is taken against; "": none
+  bool single_task = false;                                 ///< one network a task
+  std::vector<std::string> overrides;                       ///< after the scale's
+  std::map<std::string, std::vector<std::string>> at = {};  ///< by scale: overrides after all others
 };
 
 struct Published {

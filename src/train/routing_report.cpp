@@ -19,6 +19,11 @@ std::vector<double> shares(const torch::Tensor& load) {
   return result;
 }
 
+void accumulate(torch::Tensor& into, const torch::Tensor& value) {
+  const torch::Tensor wide = value.detach().to(torch::kDouble);
+  into = into.defined() ? into + wide : wide.clone();
+}
+
 }  // namespace
 
 RoutingReport::RoutingReport(const Config& config) {
@@ -31,14 +36,34 @@ void RoutingReport::add(std::size_t task, const std::vector<RoutingStats>& layer
     std::vector<Sum>& row = sums_[layer.block];
     row.resize(tasks_.size());
     Sum& sum = row.at(task);
-    const auto accumulate = [](torch::Tensor& into, const torch::Tensor& value) {
-      const torch::Tensor wide = value.detach().to(torch::kDouble);
-      into = into.defined() ? into + wide : wide.clone();
-    };
     accumulate(sum.load, layer.load);
     accumulate(sum.importance, layer.importance);
     accumulate(sum.entropy, layer.entropy);
     ++sum.steps;
+  }
+}
+
+void RoutingReport::add_ranks(const RoutingReport& own, World& world) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> sums;
+  for (const auto& [block, row] : own.sums_) {
+    for (const Sum& s : row) {
+      for (const torch::Tensor& t : {s.load, s.importance, s.entropy}) {
+        if (t.defined()) sums.push_back(t.clone());
+      }
+    }
+  }
+  world.sum(sums);
+  std::size_t i = 0;
+  for (const auto& [block, row] : own.sums_) {
+    std::vector<Sum>& into = sums_[block];
+    into.resize(tasks_.size());
+    for (std::size_t t = 0; t < row.size(); ++t) {
+      if (row[t].steps == 0) continue;
+      for (torch::Tensor* tensor : {&into[t].load, &into[t].importance, &into[t].entropy})
+        accumulate(*tensor, sums[i++]);
+      into[t].steps += row[t].steps * world.size();
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/config.h"
 #include "model/network.h"
+#include "train/world.h"
 
 namespace m3vit {
 
@@ -16,6 +17,8 @@ class RoutingReport {
  public:
   explicit RoutingReport(const Config& config);
   void add(std::size_t task, const std::vector<RoutingStats>& layers);
+  /// Adds `own` of every rank; collective. All ranks have seen as many micro-batches.
+  void add_ranks(const RoutingReport& own, World& world);
   void clear() { sums_.clear(); }
   bool empty() const { return sums_.empty(); }
 

@@ -10,6 +10,9 @@ namespace m3vit {
 /// files and signals stay; returns where it cannot restart. For programs, before their first output.
 void wait_passively();
 
+/// Cores this process may use (its affinity), at least 1.
+int usable_cores();
+
 /// Sets libtorch's intra-op threads (`threads` 0: all cores this process may use) and one inter-op thread; returns the
 /// number set. Call before the first tensor operation.
 int set_threads(int threads);

@@ -12,7 +12,6 @@
 #include "core/atomic_file.h"
 #include "core/config_yaml.h"
 #include "core/error.h"
-#include "core/model_cost.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
@@ -24,11 +23,15 @@
 #include "train/optimizer.h"
 #include "train/predictor.h"
 #include "train/routing_report.h"
+#include "train/run_folder.h"
 #include "train/run_log.h"
+#include "train/run_setup.h"
 #include "train/schedule.h"
 #include "train/step.h"
+#include "train/step_means.h"
 #include "train/threads.h"
 #include "train/weighting/weighting.h"
+#include "train/world.h"
 
 namespace m3vit {
 namespace {
@@ -38,109 +41,11 @@ using nlohmann::json;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-/// Every file a run writes: what --overwrite may delete.
-constexpr const char* kRunFiles[] = {"config.yaml",      "log.jsonl",    "epochs.csv",       "curves.svg",
-                                     "metrics.svg",      "routing.json", "metrics.json",     "contact.png",
-                                     "last.safetensors", "last.optim",   "best.safetensors", "conflict.json",
-                                     "conflict.svg"};
-
-torch::Device choose_device(const std::string& wanted) {
-  const bool cuda = torch::cuda::is_available();
-  if (wanted == "cuda" && !cuda) {
-    throw Error{{.where = "configuration",
-                 .field = "train.device",
-                 .wanted = "a device that is here (cpu)",
-                 .found = "cuda",
-                 .hint = "this libtorch sees no CUDA device"}};
-  }
-  return wanted == "cuda" || (wanted == "auto" && cuda) ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
-}
-
-void prepare_folder(const TrainOptions& options) {
-  std::error_code error;
-  fs::create_directories(options.run, error);
-  if (error) {
-    throw Error{{.where = options.run.string(), .wanted = "a folder that can be made", .found = error.message()}};
-  }
-  if (options.overwrite) {
-    for (const char* name : kRunFiles) fs::remove(options.run / name);
-  } else if (!options.resume) {
-    for (const char* name : {"last.optim", "last.safetensors", "log.jsonl"}) {
-      if (fs::exists(options.run / name)) {
-        throw Error{{.where = options.run.string(),
-                     .wanted = "an unused run folder",
-                     .found = "a run's " + std::string(name),
-                     .hint = "go on with --resume, start again with --overwrite, or choose another --out"}};
-      }
-    }
-  }
-}
-
 std::vector<std::string> task_names(const Config& config) {
   std::vector<std::string> names;
   for (const TaskConfig& t : config.tasks) names.push_back(t.name);
   return names;
 }
-
-std::string describe(const ModelConfig& m) {
-  if (m.resnet) {
-    constexpr const char* kSharing[] = {"shared", "cross_stitch", "nddr_cnn", "mtan"};
-    return fmt::format("resnet{} {}x{}, width {}, {}", m.resnet->depth, m.height(), m.width(), m.resnet->width,
-                       kSharing[static_cast<int>(m.resnet->sharing)]);
-  }
-  std::string text = fmt::format("{} {}x{}, patch_size {}, embed_dim {}, depth {}", m.moe ? "m3vit" : "vit", m.height(),
-                                 m.width(), m.patch_size, m.embed_dim, m.depth);
-  if (m.moe) text += fmt::format(", {} experts, top_k {}", m.moe->num_experts, m.moe->top_k);
-  return text;
-}
-
-/// Sums of the running epoch or log window.
-struct Means {
-  std::vector<double> tasks, weights;
-  double loss = 0, balance = 0, grad_norm = 0;
-  std::int64_t count = 0;
-
-  void add(const StepLosses& losses, double share) {
-    tasks.resize(losses.tasks.size());
-    for (std::size_t t = 0; t < tasks.size(); ++t) {
-      tasks[t] += share * losses.tasks[t];
-      balance += share * losses.balance[t];
-    }
-    loss += share * losses.total;
-    weights.resize(losses.weights.size());
-    for (std::size_t t = 0; t < weights.size(); ++t) weights[t] += share * losses.weights[t];
-  }
-  double mean(double sum) const { return count > 0 ? sum / static_cast<double>(count) : kNan; }
-};
-
-json to_json(const Means& m) {
-  return {{"tasks", m.tasks},     {"weights", m.weights},     {"loss", m.loss},
-          {"balance", m.balance}, {"grad_norm", m.grad_norm}, {"count", m.count}};
-}
-Means means_from_json(const json& j) {
-  return {j.at("tasks").get<std::vector<double>>(),
-          j.value("weights", std::vector<double>()),
-          j.at("loss").get<double>(),
-          j.at("balance").get<double>(),
-          j.at("grad_norm").get<double>(),
-          j.at("count").get<std::int64_t>()};
-}
-
-/// Dynamic loss scale for float16 gradients: halved when they overflow, doubled after 2000 clean steps (as
-/// torch.cuda.amp.GradScaler). 1 and fixed without AMP.
-struct LossScale {
-  bool on = false;
-  double value = 1;
-  std::int64_t clean = 0;
-
-  void good() {
-    if (on && ++clean % 2000 == 0) value *= 2;
-  }
-  void overflow() {
-    value = std::max(1.0, value / 2);
-    clean = 0;
-  }
-};
 
 class Trainer {
  public:
@@ -148,9 +53,11 @@ class Trainer {
       : config_(std::move(config)),
         options_(options),
         observer_(observer),
-        device_(choose_device(config_.train.device)) {
-    prepare_folder(options_);
-    threads_ = set_threads(config_.train.threads);
+        device_(choose_device(config_.train.device)),
+        world_(training_rank(config_)) {
+    if (world_.first()) prepare_run_folder(options_);
+    world_.any(false);  // the folder is there
+    threads_ = set_threads(training_threads(config_));
     train_set_ = make_dataset(config_, Split::kTrain);
     test_set_ = make_dataset(config_, Split::kTest);
     resolve_outputs(config_, train_set_->info(), "configuration");
@@ -166,6 +73,7 @@ class Trainer {
     network_ = make_network(config_);
     if (!config_.train.init.empty()) start_from_file();
     network_->to(device_);
+    world_.copy_from_first(network_->parameters());
     if (config_.train.ema > 0) ema_.emplace(*network_, config_.train.ema);
     optimizer_ = make_optimizer(*network_, config_.train);
     scale_.on = config_.train.amp && device_.is_cuda();
@@ -175,14 +83,17 @@ class Trainer {
     weighting_ = make_weighting(config_.train.weighting, static_cast<int>(config_.tasks.size()),
                                 static_cast<std::uint64_t>(config_.train.seed));
     if (options_.resume) resume();
+    world_.any(false);  // everyone has read before anyone writes
+    if (!world_.first()) return;
     write_text_file(options_.run / "config.yaml", to_yaml(config_));
     log_.emplace(options_.run, config_, step_);
   }
 
   TrainOutcome run() {
-    report_start();
-    if (last_is_stale()) save_last();
-    TrainOutcome outcome;
+    if (world_.first()) {
+      report_start();
+      if (last_is_stale()) save_last();
+    }
     const std::int64_t stop_at = options_.max_steps > 0 ? step_ + options_.max_steps : total_steps();
     if (pending_evaluation_ && !finish_epoch(step_ / steps_per_epoch_ - 1)) return stop(TrainEnd::kInterrupted);
     while (step_ < total_steps()) {
@@ -191,7 +102,7 @@ class Trainer {
       if (!finish_epoch(epoch)) return stop(TrainEnd::kInterrupted);
       if (step_ >= stop_at && step_ < total_steps()) return stop(TrainEnd::kMaxSteps);
     }
-    {
+    if (world_.first()) {
       const EmaScope average(ema(), *network_);
       write_prediction_sheet(options_.run / "contact.png", *test_set_, config_,
                              make_predictor(*network_, config_, device_));
@@ -236,11 +147,12 @@ class Trainer {
       step_ = saved_step_ = p.at("step").get<std::int64_t>();
       best_ = p.at("best").is_null() ? kNan : p.at("best").get<double>();
       seconds_ = p.at("seconds").get<double>();
+      waited_ = p.value("waited", 0.0);
       pending_evaluation_ = p.at("pending_evaluation").get<bool>();
       scale_.value = p.at("scale").at(0).get<double>();
       scale_.clean = p.at("scale").at(1).get<std::int64_t>();
-      epoch_ = means_from_json(p.at("epoch"));
-      if (p.contains("window")) window_ = means_from_json(p.at("window"));
+      epoch_ = step_means_from_json(p.at("epoch"));
+      if (p.contains("window")) window_ = step_means_from_json(p.at("window"));
       routing_->load(p.at("routing"));
       if (p.contains("weighting")) weighting_->restore(p.at("weighting"), state.where);
     } catch (const json::exception& e) {
@@ -252,10 +164,11 @@ class Trainer {
     return {{"step", step_},
             {"best", std::isnan(best_) ? json() : json(best_)},
             {"seconds", seconds_},
+            {"waited", waited_},
             {"pending_evaluation", pending_evaluation_},
             {"scale", {scale_.value, scale_.clean}},
-            {"epoch", to_json(epoch_)},
-            {"window", to_json(window_)},
+            {"epoch", m3vit::to_json(epoch_)},
+            {"window", m3vit::to_json(window_)},
             {"routing", routing_->state()},
             {"weighting", weighting_->state()}};
   }
@@ -279,14 +192,27 @@ class Trainer {
   }
   void save_last() { save_weights(last()); }
 
-  /// State first: see train/checkpoint.h.
+  /// Batch norm's running statistics are each rank's own between saves and evaluations: their mean.
+  void share_buffers() {
+    std::vector<torch::Tensor> buffers;
+    for (const torch::Tensor& b : network_->buffers()) {
+      if (b.is_floating_point()) buffers.push_back(b);
+    }
+    world_.sum(buffers);
+    if (world_.size() == 1) return;
+    for (torch::Tensor& b : buffers) b.div_(world_.size());
+  }
+
+  /// State first: see train/checkpoint.h. Every rank calls it.
   void save() {
+    share_buffers();
+    saved_step_ = step_;
+    if (!world_.first()) return;
     for (const torch::Tensor& p : network_->parameters()) {
       if (!p.isfinite().all().item<bool>()) diverged("weight", -1);
     }
     save_train_state(last_state(), *network_, *optimizer_, ema(), config_, progress());
     save_last();
-    saved_step_ = step_;
     observer_.saved(last(), step_);
   }
 
@@ -295,7 +221,7 @@ class Trainer {
     TrainOutcome outcome;
     outcome.end = end;
     outcome.step = step_;
-    if (const json* r = log_->last_evaluation()) {
+    if (const json* r = log_ ? log_->last_evaluation() : nullptr) {
       outcome.result = eval_result_from_json((*r)["metrics"], (options_.run / "log.jsonl").string());
       outcome.result.frames = (*r).value("frames", std::int64_t{0});
     }
@@ -303,12 +229,7 @@ class Trainer {
   }
 
   void report_start() {
-    RunInfo info;
-    const ModelConfig& m = config_.model;
-    info.network = describe(m);
-    const ModelCost cost = model_cost(config_);
-    info.params = cost.params;
-    for (const TaskCost& t : cost.tasks) info.macs_per_task += t.total / static_cast<std::int64_t>(cost.tasks.size());
+    RunInfo info = run_info(config_);
     info.device = device_.is_cuda() ? "cuda" : "cpu, " + describe_threads(threads_);
     info.train_frames = train_set_->size();
     info.test_frames = test_set_->size();
@@ -327,13 +248,18 @@ class Trainer {
     o.seed = static_cast<std::uint64_t>(config_.train.seed);
     o.epoch = epoch;
     o.fresh = config_.data.fresh;
-    o.skip_batches = (step_ - epoch * steps_per_epoch_) * config_.train.accumulate;
+    o.shard = world_.rank();
+    o.shards = world_.size();
+    o.skip_batches = (step_ - epoch * steps_per_epoch_) * micro_batches();
     o.workers = config_.data.workers;
     o.prefetch = config_.data.prefetch;
     o.augment = &config_.data.augment;
     o.protocol = config_.protocol;
     return o;
   }
+
+  /// Of a step, in this process.
+  int micro_batches() const { return config_.train.accumulate / world_.size(); }
 
   /// Steps of one epoch; a value when the run must stop inside it.
   std::optional<TrainEnd> run_epoch(std::int64_t epoch, std::int64_t stop_at) {
@@ -347,7 +273,7 @@ class Trainer {
       clock = now;
       report_step(epoch);
       if (step_ == end) break;
-      if (options_.interrupted()) return TrainEnd::kInterrupted;
+      if (interrupted_) return TrainEnd::kInterrupted;
       if (step_ >= stop_at) return TrainEnd::kMaxSteps;
       if (config_.train.save_every > 0 && step_ % config_.train.save_every == 0) save();
     }
@@ -359,23 +285,26 @@ class Trainer {
     set_learning_rate(*optimizer_, lr);
     optimizer_->zero_grad();
     network_->train();
-    // Every step draws from its own stream, so that a resumed run needs no generator state.
-    torch::manual_seed(Rng{static_cast<std::uint64_t>(config_.train.seed), static_cast<std::uint64_t>(step_)}.next());
     const double share = 1.0 / config_.train.accumulate;
     std::vector<StepLosses> parts;
     std::optional<Batch> batch;
     BatchTensors tensors;  // aliases `batch`
-    for (int micro = 0; micro < config_.train.accumulate; ++micro) {
-      batch = loader.next();
+    for (int i = 0; i < micro_batches(); ++i) {
+      const int micro = i * world_.size() + world_.rank();
+      seed_micro_batch(micro);
+      batch = next_batch(loader);
       tensors = to_tensors(*batch, device_);
       parts.push_back(forward_backward(*network_, config_, tensors,
                                        {.scale = share * scale_.value,
                                         .amp = scale_.on,
                                         .conflict = conflict_due() && micro == 0,
                                         .weighting = weighting_.get()}));
-      if (const int bad = parts.back().first_bad_task(); bad >= 0) diverged("loss", bad);
-      if (!std::isfinite(parts.back().total)) diverged("loss", -1);
     }
+    interrupted_ = options_.interrupted();
+    const StepSum sum = sum_step(parts, share, world_, interrupted_);
+    if (const int bad = sum.first_bad_task(); bad >= 0) diverged("loss", bad);
+    if (!std::isfinite(sum.loss)) diverged("loss", -1);
+    sum_gradients(*network_, world_);
     double norm = gradient_norm(*network_) / scale_.value;
     if (std::isfinite(norm)) {
       const double clip = config_.train.clip_norm;
@@ -393,19 +322,37 @@ class Trainer {
       diverged("gradient", -1);
     }
     ++step_;
-    for (Means* m : {&window_, &epoch_}) {
-      for (const StepLosses& p : parts) m->add(p, share);
-      m->grad_norm += norm;
-      ++m->count;
-    }
+    for (StepMeans* m : {&window_, &epoch_}) sum.add_to(*m, norm);
     if (!parts.front().conflict.empty()) {
       json record{{"type", "conflict"}, {"step", step_}};
       record.update(conflict_record(parts.front().conflict, task_names(config_)));
       log_->append(record);
     }
+    add_routing(parts);
+  }
+
+  /// Every micro-batch draws from its own stream, so that a resumed run needs no generator state and the number of
+  /// processes makes no difference.
+  void seed_micro_batch(int micro) const {
+    const auto seed = static_cast<std::uint64_t>(config_.train.seed);
+    const auto step = static_cast<std::uint64_t>(step_);
+    torch::manual_seed(micro == 0 ? Rng{seed, step}.next() : Rng{seed, step, static_cast<std::uint64_t>(micro)}.next());
+  }
+
+  std::optional<Batch> next_batch(Loader& loader) {
+    const auto start = std::chrono::steady_clock::now();
+    std::optional<Batch> batch = loader.next();
+    waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return batch;
+  }
+
+  void add_routing(const std::vector<StepLosses>& parts) {
+    RoutingReport own(config_);
+    RoutingReport& target = world_.size() > 1 ? own : *routing_;
     for (const StepLosses& p : parts) {
-      for (std::size_t t = 0; t < p.routing.size(); ++t) routing_->add(t, p.routing[t]);
+      for (std::size_t t = 0; t < p.routing.size(); ++t) target.add(t, p.routing[t]);
     }
+    if (world_.size() > 1) routing_->add_ranks(own, world_);
   }
 
   bool conflict_due() const { return config_.train.conflict_every > 0 && step_ % config_.train.conflict_every == 0; }
@@ -417,14 +364,15 @@ class Trainer {
     throw TrainingDiverged(text + ". Try a lower train.lr, train.clip_norm=1 or a longer train.warmup_epochs.");
   }
 
-  json losses(const Means& m) const { return by_task(m, m.tasks); }
-  json by_task(const Means& m, const std::vector<double>& sums) const {
+  json losses(const StepMeans& m) const { return by_task(m, m.tasks); }
+  json by_task(const StepMeans& m, const std::vector<double>& sums) const {
     json result = json::object();
     for (std::size_t t = 0; t < sums.size(); ++t) result[config_.tasks[t].name] = m.mean(sums[t]);
     return result;
   }
 
   void report_step(std::int64_t epoch) {
+    if (!world_.first()) return;
     StepInfo info;
     info.step = step_;
     info.step_in_epoch = step_ - epoch * steps_per_epoch_;
@@ -450,7 +398,7 @@ class Trainer {
                   {"balance", info.balance},
                   {"grad_norm", info.grad_norm},
                   {"seconds", seconds_}});
-    window_ = Means{};
+    window_ = StepMeans{};
   }
 
   /// Evaluates when due, logs, saves. False when interrupted during the evaluation: the state then remembers that it is
@@ -459,16 +407,37 @@ class Trainer {
     const bool final = step_ == total_steps();
     const int every = config_.train.eval_every;
     const bool due = final || (every > 0 && (epoch + 1) % every == 0);
+    share_buffers();
+    // Rank 0 evaluates and writes; the others wait for its word.
+    const bool whole = !world_.first() || evaluate_and_log(epoch, due);
+    pending_evaluation_ = world_.any(!whole);
+    if (pending_evaluation_) return false;
+    Eigen::VectorXd means(static_cast<Eigen::Index>(epoch_.tasks.size()));
+    for (std::size_t t = 0; t < epoch_.tasks.size(); ++t) {
+      means[static_cast<Eigen::Index>(t)] = epoch_.mean(epoch_.tasks[t]);
+    }
+    weighting_->epoch_ended(means);
+    epoch_ = StepMeans{};
+    routing_->clear();
+    save();
+    if (epoch_info_) observer_.epoch(*epoch_info_);
+    epoch_info_.reset();
+    return true;
+  }
+
+  /// False when interrupted during the evaluation.
+  bool evaluate_and_log(std::int64_t epoch, bool due) {
     json record{{"type", "epoch"},
                 {"epoch", epoch + 1},
                 {"step", step_},
                 {"seconds", seconds_},
+                {"waited", waited_},
                 {"lr", learning_rate(config_.train, step_ - 1, steps_per_epoch_)},
                 {"loss", epoch_.mean(epoch_.loss)},
                 {"losses", losses(epoch_)},
                 {"balance", epoch_.mean(epoch_.balance)}};
     if (!routing_->empty()) record["routing"] = routing_->summary();
-    EvalResult result;
+    EvalResult& result = epoch_result_;
     bool best = false;
     if (due) {
       observer_.evaluating(static_cast<int>(epoch));
@@ -477,16 +446,12 @@ class Trainer {
       options.cancelled = options_.interrupted;
       options.metric_threads = threads_;
       result = evaluate(*test_set_, config_, make_predictor(*network_, config_, device_), options);
-      if (options_.interrupted()) {
-        pending_evaluation_ = true;
-        return false;
-      }
+      if (options_.interrupted()) return false;
       record["metrics"] = m3vit::to_json(result);
       record["frames"] = result.frames;
       record["score"] = score(result, config_);
       best = std::isnan(best_) || record["score"].get<double>() > best_;
     }
-    pending_evaluation_ = false;
     log_->append(record);
     log_->draw();
     if (due) {
@@ -502,22 +467,13 @@ class Trainer {
       best_ = record["score"].get<double>();
       save_weights(options_.run / "best.safetensors");
     }
-    EpochInfo info;
+    EpochInfo& info = epoch_info_.emplace();
     info.epoch = static_cast<int>(epoch);
     info.loss = epoch_.mean(epoch_.loss);
     info.seconds = seconds_;
     info.result = due ? &result : nullptr;
     info.score = due ? record["score"].get<double>() : kNan;
     info.best = best;
-    Eigen::VectorXd means(static_cast<Eigen::Index>(epoch_.tasks.size()));
-    for (std::size_t t = 0; t < epoch_.tasks.size(); ++t) {
-      means[static_cast<Eigen::Index>(t)] = epoch_.mean(epoch_.tasks[t]);
-    }
-    weighting_->epoch_ended(means);
-    epoch_ = Means{};
-    routing_->clear();
-    save();
-    observer_.epoch(info);
     return true;
   }
 
@@ -525,6 +481,7 @@ class Trainer {
   TrainOptions options_;
   TrainObserver& observer_;
   torch::Device device_;
+  World world_;
   int threads_ = 1;
   std::unique_ptr<Dataset> train_set_, test_set_;
   std::int64_t steps_per_epoch_ = 0;
@@ -533,30 +490,18 @@ class Trainer {
   std::optional<Ema> ema_;
   std::optional<RoutingReport> routing_;
   std::unique_ptr<TaskWeighting> weighting_;
-  std::optional<RunLog> log_;
+  std::optional<RunLog> log_;  ///< rank 0's
   LossScale scale_;
-  Means epoch_, window_;  ///< since the epoch began; since the last "step" record
+  StepMeans epoch_, window_;  ///< since the epoch began; since the last "step" record
   std::int64_t step_ = 0, saved_step_ = -1;
-  double best_ = kNan, seconds_ = 0;
-  bool pending_evaluation_ = false;
+  double best_ = kNan, seconds_ = 0, waited_ = 0;  ///< waited_: of seconds_, for the loader
+  bool pending_evaluation_ = false, interrupted_ = false;
+  EvalResult epoch_result_;
+  std::optional<EpochInfo> epoch_info_;  ///< from the evaluation until all is saved
   std::vector<std::string> warnings_;
 };
 
 }  // namespace
-
-double score(const EvalResult& result, const Config& config) {
-  double sum = 0;
-  int count = 0;
-  for (const TaskConfig& task : config.tasks) {
-    if (!result.metrics.contains(task.name)) continue;
-    const double value = result.primary(task.name);
-    if (std::isnan(value)) continue;
-    const double log_value = std::log(std::max(value, 1e-3));  // an mIoU of 0 must not be −∞
-    sum += task_spec(task.id()).better == Better::kHigher ? log_value : -log_value;
-    ++count;
-  }
-  return count > 0 ? sum / count : 0.0;
-}
 
 TrainOutcome train(Config config, const TrainOptions& options, TrainObserver& observer) {
   return Trainer(std::move(config), options, observer).run();

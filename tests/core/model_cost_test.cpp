@@ -33,6 +33,59 @@ TEST(ModelCost, SmallAt512MeetsThePublishedCount) {
   EXPECT_EQ(giga(t.head), 52.31);
 }
 
+/// One task of a recipe of the paper's sizes, in GMAC.
+struct Parts {
+  double encoder, head;  ///< encoder: all that a task's inference needs before its head
+  double total() const { return encoder + head; }
+};
+Parts parts(const std::string& model, const std::string& tasks) {
+  const TaskCost t = model_cost(config("model: " + model + "\ntasks: [" + tasks + "]\n")).tasks.at(0);
+  return {static_cast<double>(t.total - t.head - t.router) * 1e-9, static_cast<double>(t.head) * 1e-9};
+}
+constexpr const char* kNyudTasks = "{name: semseg, outputs: 40}, {name: depth}";
+constexpr const char* kPascalTasks =
+    "{name: semseg, outputs: 21}, {name: human_parts}, {name: sal}, {name: edge}, {name: normals}";
+std::string resnet(int depth, const std::string& size, const std::string& sharing) {
+  return "{preset: small, image_size: " + size +
+         ", patch_size: 8, head: {stages: 3}, moe: null, resnet: {depth: " + std::to_string(depth) +
+         ", sharing: " + sharing + "}}";
+}
+/// DeepLab's head as the published rivals have it, in GMAC: ASPP (a 1×1, three 3×3, pooling, 1×1), a 3×3, a 1×1.
+double deeplab(double in, double height, double width, double outputs) {
+  const double pixels = height / 8 * width / 8;
+  return (pixels * (in * 256 + 3 * 9 * in * 256 + 5 * 256 * 256 + 9 * 256 * 256 + 256 * outputs) + in * 256) * 1e-9;
+}
+
+TEST(ModelCost, MeetsThePublishedFiguresOfTheViTRowsWithinTwoPercent) {
+  const auto near = [](double ours, double published) { EXPECT_NEAR(ours / published, 1, 0.02) << published; };
+  near(parts("{preset: small, moe: null}", kPascalTasks).total(), 83);                         // M-ViT
+  near(parts("{preset: small}", kPascalTasks).total(), 84);                                    // M³ViT
+  near(parts("{preset: small, image_size: [480, 640], moe: null}", kNyudTasks).total(), 100);  // M-ViT, NYUD-v2
+  near(parts("{preset: base, image_size: [480, 640], moe: null}", kNyudTasks).total(), 191);   // the base size
+}
+
+TEST(ModelCost, MeetsThePublishedFiguresOfNyudsRivalsWithTheirOwnHead) {
+  // NYUD-v2's rivals are ResNet-50 with DeepLab's head, of which one task's is run; ours have M³ViT's head.
+  const auto near = [](double ours, double published) { EXPECT_NEAR(ours / published, 1, 0.02) << published; };
+  const double head = deeplab(2048, 480, 640, 40);
+  const auto encoder = [](const char* sharing) { return parts(resnet(50, "[480, 640]", sharing), kNyudTasks).encoder; };
+  near(encoder("shared") + head, 192);        // single-task, MTL-B
+  near(encoder("cross_stitch") + head, 310);  // two encoders
+}
+
+TEST(ModelCost, OneTaskOfM3ViTIsEightyEightPercentBelowNetworksThatRunEveryTask) {
+  // 84 G against what Cross-Stitch and NDDR-CNN run: an encoder and a head for each of the five tasks.
+  const double ours = parts("{preset: small}", kPascalTasks).total();
+  for (const char* sharing : {"cross_stitch", "nddr_cnn"}) {
+    const Parts r = parts(resnet(50, "[512, 512]", sharing), kPascalTasks);
+    EXPECT_GT(1 - ours / (r.encoder + 5 * r.head), 0.88) << sharing;
+    // ResNet-18's encoders are half as large: less is saved, and less still where one head is run.
+    const Parts small = parts(resnet(18, "[512, 512]", sharing), kPascalTasks);
+    EXPECT_GT(1 - ours / (small.encoder + 5 * small.head), 0.83) << sharing;
+    EXPECT_GT(1 - ours / small.total(), 0.71) << sharing;
+  }
+}
+
 TEST(ModelCost, TopKTimesExpertHiddenDecidesTheActiveCostNotTheNumberOfExperts) {
   const auto task = [](const std::string& moe) {
     return model_cost(config("model: {preset: small, moe: " + moe + "}\ntasks: [{name: depth}]\n")).tasks.at(0);

@@ -190,6 +190,28 @@ TEST(Loader, ResumedEpochIsTheTailOfTheWholeOneAndSkipsItsWork) {
   }
 }
 
+TEST(Loader, SharesDealOutTheBatchesOfTheWholeEpochUnchanged) {
+  const Frames data(23);
+  const AugmentConfig augmentation{.flip = 0.5, .rotate = 10};
+  LoaderOptions options = plain(3);
+  options.shuffle = true;
+  options.augment = &augmentation;
+  const std::vector<Batch> whole = all_batches(data, options);
+  ASSERT_EQ(whole.size(), 7U);
+  options.shards = 3;
+  for (int shard = 0; shard < 3; ++shard) {
+    for (std::size_t skip = 0; skip < 2; ++skip) {
+      options.shard = shard;
+      options.skip_batches = static_cast<std::int64_t>(skip);
+      std::vector<Batch> want;
+      for (std::size_t b = static_cast<std::size_t>(shard) + 3 * skip; b < whole.size(); b += 3) {
+        want.push_back(whole[b]);
+      }
+      expect_same(all_batches(data, options), want);
+    }
+  }
+}
+
 TEST(Loader, LastBatchIsDroppedOrShort) {
   const Frames data(10);
   LoaderOptions options = plain();
@@ -368,6 +390,14 @@ TEST(Loader, RefusesOptionsThatCannotWork) {
   refused([](LoaderOptions& o) { o.prefetch = 0; }, "prefetch");
   refused([](LoaderOptions& o) { o.epoch = -1; }, "epoch");
   refused([](LoaderOptions& o) { o.skip_batches = -1; }, "skip_batches");
+  refused([](LoaderOptions& o) { o.shards = 0; }, "shards");
+  refused([](LoaderOptions& o) { o.shard = 1; }, "shard");
+  refused(
+      [](LoaderOptions& o) {
+        o.shards = 2;
+        o.drop_last = false;
+      },
+      "drop_last");
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ namespace m3vit {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 EvalResult measured(double miou, double rmse) {
   EvalResult r;
@@ -114,11 +115,14 @@ TEST(Report, CostsAreThoseOfTheNetworksOfOneSeed) {
 
 TEST(Report, IsReadableAndMachineReadable) {
   Example e = example();
+  EXPECT_THAT(to_markdown(make_report(e.table, "smoke", e.jobs, e.results)), Not(HasSubstr("not finished")));
   e.table.published = {{"all", "Δm", "2.71 %", "the paper"}};
-  const Report report = make_report(e.table, "smoke", e.jobs, e.results);
+  Report report = make_report(e.table, "smoke", e.jobs, e.results);
+  report.missing = 3;
   const std::string text = to_markdown(report);
+  EXPECT_THAT(text, HasSubstr("3 runs are not finished"));
   EXPECT_THAT(text, HasSubstr("| All in one | 0.5750 ± 0.0250 | 0.9500 ± 0.0500 | +10.00 ± 0.00 |"));
-  EXPECT_THAT(text, HasSubstr("saved against One a task"));
+  EXPECT_THAT(text, HasSubstr("saved against one task of One a task"));
   EXPECT_THAT(text, HasSubstr("| all | Δm | 2.71 % | the paper |"));
   // Every line of the table has the same number of cells.
   std::set<long> cells;

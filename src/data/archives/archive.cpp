@@ -88,7 +88,8 @@ std::vector<std::pair<std::string, int>> Archive::read_split(const std::filesyst
 void Archive::settle() {
   if (options_.deep) {
     check_all(
-        frames_.size(), [this](std::size_t i, Problems& found) { decode_all(frames_[i], found); }, problems_);
+        frames_.size(), [this](std::size_t i, Problems& found) { decode_all(frames_[i], found); }, problems_,
+        options_.split);
   }
   problems_.throw_if_any(options_.root.string(),
                          "an archive of `" + info_.name + "` without mistakes (docs/datasets.md)");
