@@ -7,17 +7,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "cli/drive_rate.h"
 #include "core/config_codec.h"
 #include "core/error.h"
 #include "m3vit/m3vit.hpp"
-#include "runtime/m3v.h"
+#include "runtime/pack.h"
 #include "runtime/random_weights.h"
-#include "runtime/read_file.h"
 #include "timing.h"
 
 namespace m3vit {
@@ -27,20 +26,6 @@ using timing::median;
 using timing::seconds_of;
 
 constexpr double kMiB = 1024.0 * 1024.0;
-
-/// Bytes a second of reading every section once, in order, one whole section at a time.
-double drive_rate(const std::filesystem::path& path) {
-  const M3vFile file = M3vFile::open(path);
-  std::size_t largest = 0;
-  std::size_t total = 0;
-  for (const M3vSection& s : file.sections()) largest = std::max(largest, ReadFile::round(s.bytes.size()));
-  auto* buffer = static_cast<std::byte*>(std::aligned_alloc(ReadFile::kBlock, largest));
-  const double took = seconds_of([&] {
-    for (const M3vSection& s : file.sections()) total += file.source()->read(s.offset, buffer, s.bytes.size()).bytes;
-  });
-  std::free(buffer);
-  return static_cast<double>(total) / took;
-}
 
 struct Options {
   std::string preset = "small", dtype = "bf16", folder = std::filesystem::temp_directory_path().string();
@@ -61,7 +46,7 @@ void bench(const Options& o) {
     std::ofstream out(path, std::ios::binary);
     pack_model(config, testing::random_weights_source(config), {.dtype = *find_precision(o.dtype)}, out, path.string());
   }
-  const double rate = drive_rate(path);
+  const double rate = cli::drive_rate(path);
   const Model model = Model::open(path);
   const std::size_t pixels = static_cast<std::size_t>(model.height()) * static_cast<std::size_t>(model.width());
   std::vector<std::uint8_t> picture(3 * pixels), classes(pixels);

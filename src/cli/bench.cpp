@@ -15,6 +15,7 @@
 #include "cli/bench_measure.h"
 #include "cli/bench_table.h"
 #include "cli/commands.h"
+#include "cli/drive_rate.h"
 #include "cli/machine_limits.h"
 #include "cli/memory_report.h"
 #include "cli/process_memory.h"
@@ -201,6 +202,12 @@ class Bench {
     d["memory"] = {{"arena", plan.arena},       {"weights", plan.weights},   {"planned", plan.total()},
                    {"measured", measured},      {"streamed", plan.streamed}, {"smallest", plan.smallest},
                    {"io", ours.session().io()}, {"bytes_read", bytes_read}};
+    if (plan.streamed > 0) {
+      const double rate =
+          drive_rate(subject_.stored ? subject_.stored->temporary() : std::filesystem::path(options_.model));
+      d["memory"]["drive_bytes_per_s"] = rate;
+      d["memory"]["reading_alone_ms"] = 1e3 * static_cast<double>(bytes_read) / rate;
+    }
     return d;
   }
 
@@ -209,9 +216,14 @@ class Bench {
   void add_rival(const std::string& name, const SessionOptions& best, BenchSession& ours, std::vector<Rival>& rivals,
                  std::vector<std::unique_ptr<BenchSession>>& others, json& ratio) {
     const std::string& task = tasks_[0];
-    if (const auto schedule = kMoeSchedules.find(name); schedule != kMoeSchedules.end()) {
+    const auto schedule = kMoeSchedules.find(name);
+    if (schedule != kMoeSchedules.end() || name == "resident") {
       SessionOptions options = best;
-      options.schedule = schedule->second;
+      if (schedule != kMoeSchedules.end()) {
+        options.schedule = schedule->second;
+      } else {
+        options.memory_budget = 0;
+      }
       others.push_back(std::make_unique<BenchSession>(model_, options, std::vector<std::string>{task}));
       BenchSession* const other = others.back().get();
       require_same_bits(name, task, other->run(task), ours.output(task));
@@ -236,7 +248,7 @@ class Bench {
     }
 #endif
     throw Error{{.where = "--baseline",
-                 .wanted = "token_order, dense, libtorch or libtorch_bf16 (a build with M3VIT_TRAIN)",
+                 .wanted = "token_order, dense, resident, libtorch or libtorch_bf16 (a build with M3VIT_TRAIN)",
                  .found = name}};
   }
 
@@ -330,7 +342,8 @@ void add_bench(CLI::App& app, Globals& globals) {
       ->delimiter(',');
   command
       ->add_option("--baseline", options->baselines,
-                   "rivals: token_order, dense, and where built with libtorch: libtorch, libtorch_bf16")
+                   "rivals: token_order, dense, resident (without the budget of --memory), and where built with "
+                   "libtorch: libtorch, libtorch_bf16")
       ->allow_extra_args(false)
       ->delimiter(',')
       ->capture_default_str();
@@ -346,7 +359,7 @@ void add_bench(CLI::App& app, Globals& globals) {
       "  m3vit bench model.m3v\n"
       "  m3vit bench --preset small --image-size 512x512 --dtype bf16 --threads 2\n"
       "  m3vit bench model.safetensors --tasks depth --baseline token_order,libtorch --json\n"
-      "  m3vit bench model.m3v --memory 16MiB --baseline token_order --pairs 3\n"
+      "  m3vit bench model.m3v --memory 16MiB --baseline resident,token_order --pairs 3\n"
       "  m3vit bench model.m3v --isa all --baseline dense --pairs 5\n");
   command->callback([options, &globals] { bench(*options, globals); });
 }

@@ -57,6 +57,8 @@ std::string one_isa(const json& d) {
   if (m.at("streamed") != 0) {
     text += fmt::format("  {:.2f} MiB of weights streamed ({}), {:.2f} MiB read a frame\n", mib(m.at("streamed")),
                         m.at("io").get<std::string>(), mib(m.at("bytes_read")));
+    text += fmt::format("  the drive alone needs {:.1f} ms for them, a section at a time at {:.2f} GB/s\n",
+                        m.at("reading_alone_ms").get<double>(), m.at("drive_bytes_per_s").get<double>() * 1e-9);
   }
   return text;
 }

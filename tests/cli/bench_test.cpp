@@ -81,14 +81,17 @@ TEST_F(Bench, StreamsInsideABudget) {
   ASSERT_EQ(all.exit_code, 0) << all.err;
   EXPECT_EQ(all.json()["memory"]["streamed"], 0);
   EXPECT_EQ(all.json()["memory"]["io"], "memory");
-  const Outcome o = bench({"--preset", "micro", "--image-size", "64x32", "--baseline", "dense", "--memory",
+  const Outcome o = bench({"--preset", "micro", "--image-size", "64x32", "--baseline", "dense,resident", "--memory",
                            all.json()["memory"]["smallest"].dump(), "--json"});
   ASSERT_EQ(o.exit_code, 0) << o.err;
   const nlohmann::json j = o.json();
   EXPECT_EQ(j["ratio"]["dense"]["equal"], "same bits");
+  EXPECT_EQ(j["ratio"]["resident"]["equal"], "same bits");
   EXPECT_GT(j["switch"]["first_over_steady"], 0.0);
   EXPECT_GT(j["memory"]["streamed"], 0);
   EXPECT_GT(j["memory"]["bytes_read"], 0);
+  EXPECT_NEAR(j["memory"]["reading_alone_ms"].get<double>() * j["memory"]["drive_bytes_per_s"].get<double>(),
+              1e3 * j["memory"]["bytes_read"].get<double>(), 1.0);
   EXPECT_LE(j["memory"]["planned"], all.json()["memory"]["smallest"]);
   EXPECT_FALSE(j.contains("shared_prefix"));
 }

@@ -1,31 +1,12 @@
-#include "onednn_network.h"
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+/// The network put together from these layers, and how it runs.
 #include <functional>
 #include <numeric>
-#include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
-#include <utility>
 
+#include "onednn_impl.h"
 #include "runtime/layout.h"
 
 namespace m3vit {
 namespace {
-
-using dnnl::algorithm;
-using dnnl::memory;
-using Type = memory::data_type;
-using Tag = memory::format_tag;
-using Dims = memory::dims;
-
-std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
-
-struct Step {
-  dnnl::primitive primitive;
-  std::unordered_map<int, memory> arguments;
-};
 
 __attribute__((target_clones("avx512f", "avx2", "default"))) void add_scaled(float* to, const float* from, float scale,
                                                                              std::int64_t n) {
@@ -34,519 +15,249 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) void add_scaled(flo
 
 }  // namespace
 
-struct OneDnnNetwork::Impl {
-  Impl(const Config& c, const TensorSource& s, int t, PeerType p, const Ranges& r, bool w)
-      : config(c),
-        model(config.model),
-        source(s),
-        task(t),
-        type(p),
-        ranges(r),
-        winograd(w),
-        engine(dnnl::engine::kind::cpu, 0),
-        stream(engine) {
-    build();
-  }
+using dnnl::algorithm;
+using dnnl::memory;
 
-  // --- memory -------------------------------------------------------------------------------------------------
-  memory make(const Dims& dims, Type data, Tag tag) const { return memory({dims, data, tag}, engine); }
-  static float* floats(const memory& m) { return static_cast<float*>(m.get_data_handle()); }
-  memory filled(const Dims& dims, Tag tag, const std::vector<float>& values) {
-    memory m = make(dims, Type::f32, tag);
-    std::copy(values.begin(), values.end(), floats(m));
-    return m;
-  }
-  /// `m` in another layout or type, once.
-  memory converted(const memory& m, const memory::desc& wanted) {
-    if (m.get_desc() == wanted) return m;
-    memory out(wanted, engine);
-    dnnl::reorder(m, out).execute(stream, {{DNNL_ARG_FROM, m}, {DNNL_ARG_TO, out}});
-    stream.wait();
-    return out;
-  }
-  std::vector<float> get(const std::string& name) const { return source(name); }
+void OneDnnNetwork::Impl::build() {
+  tokens = model.tokens();
+  dim = model.embed_dim;
+  x = make({tokens, dim}, Type::f32, Tag::ab);
+  const Type wide = act();
+  const memory normed = make({tokens, dim}, Type::f32, Tag::ab);
+  const memory qkv = make({tokens, 3 * dim}, wide, Tag::ab);
+  const memory attended = make({tokens, dim}, wide, Tag::ab);
+  const std::int64_t heads = model.num_heads, each = dim / heads;
+  const memory scores = make({heads, tokens, tokens}, wide, Tag::abc);
+  build_embed();
+  blocks.resize(size(model.depth));
+  for (int i = 0; i < model.depth; ++i) {
+    Block& b = blocks[size(i)];
+    const std::string name = "backbone.blocks." + std::to_string(i) + ".";
+    layer_norm(b.steps, x, normed, name + "norm1");
+    watch(name + "qkv", normed);
+    b.qkv = linear(name + "attn.qkv", dim, 3 * dim);
+    product(b.steps, layer_input(b.steps, normed, name + "qkv"), qkv, *b.qkv, false, false, scale_of(name + "qkv"), 1);
 
-  Type act() const { return type == PeerType::kF32 ? Type::f32 : Type::bf16; }
-  float scale_of(const std::string& name) const {
-    const auto found = ranges.find(name);
-    if (found == ranges.end() || found->second == 0.0F) return 1.0F;
-    const bool positive = name.starts_with("decoders.") && !name.ends_with("conv_0");  // after ReLU: u8
-    return found->second / (positive ? 255.0F : 127.0F);
-  }
+    const memory q = part(qkv, {heads, tokens, each}, {each, 3 * dim, 1}, 0);
+    const memory k = part(qkv, {heads, each, tokens}, {each, 1, 3 * dim}, dim);
+    const memory v = part(qkv, {heads, tokens, each}, {each, 3 * dim, 1}, 2 * dim);
+    const memory out = part(attended, {heads, tokens, each}, {each, dim, 1}, 0);
+    dnnl::primitive_attr scaled;
+    scaled.set_output_scales(0, {1.0F / std::sqrt(static_cast<float>(each))});
+    const dnnl::matmul::primitive_desc qk({q.get_desc(), k.get_desc(), scores.get_desc()}, scaled, engine);
+    add(b.steps, dnnl::matmul(qk), {{DNNL_ARG_SRC, q}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, scores}});
+    const dnnl::softmax_forward::desc soft(dnnl::prop_kind::forward_inference, scores.get_desc(), 2);
+    add(b.steps, dnnl::softmax_forward({soft, engine}), {{DNNL_ARG_SRC, scores}, {DNNL_ARG_DST, scores}});
+    const dnnl::matmul::primitive_desc pv({scores.get_desc(), v.get_desc(), out.get_desc()}, engine);
+    add(b.steps, dnnl::matmul(pv), {{DNNL_ARG_SRC, scores}, {DNNL_ARG_WEIGHTS, v}, {DNNL_ARG_DST, out}});
 
-  // --- steps --------------------------------------------------------------------------------------------------
-  void add(std::vector<Step>& to, dnnl::primitive primitive, std::unordered_map<int, memory> arguments) {
-    to.push_back({std::move(primitive), std::move(arguments)});
-  }
-  void run(std::vector<Step>& steps) {
-    for (Step& step : steps) step.primitive.execute(stream, step.arguments);
-    stream.wait();
-  }
+    watch(name + "proj", attended);
+    memory to_proj = attended;
+    if (type == PeerType::kInt8) to_proj = layer_input(b.steps, attended, name + "proj");
+    b.proj = linear(name + "attn.proj", dim, dim);
+    product(b.steps, to_proj, x, *b.proj, false, true, scale_of(name + "proj"), 1);
 
-  /// `m` of f32 or bf16 into the type a quantised layer reads, as a step; the same memory where nothing is to do.
-  memory quantised(std::vector<Step>& steps, const memory& m, Type wanted, float scale) {
-    const Dims dims = m.get_desc().dims();
-    memory out = make(dims, wanted, dims.size() == 2 ? Tag::ab : Tag::nhwc);
-    dnnl::primitive_attr attr;
-    if (wanted == Type::s8 || wanted == Type::u8) attr.set_output_scales(0, {1.0F / scale});
-    const dnnl::reorder::primitive_desc pd(engine, m.get_desc(), engine, out.get_desc(), attr);
-    add(steps, dnnl::reorder(pd), {{DNNL_ARG_FROM, m}, {DNNL_ARG_TO, out}});
-    return out;
-  }
-  memory layer_input(std::vector<Step>& steps, const memory& m, const std::string& name) {
-    if (type == PeerType::kF32) return m;
-    return quantised(steps, m, type == PeerType::kInt8 ? Type::s8 : Type::bf16, scale_of(name));
-  }
-  /// Calibration in f32: remembers the largest magnitude that reaches `name`.
-  void watch(const std::string& name, const memory& m) {
-    if (type != PeerType::kF32) return;
-    watched.emplace_back(name, m);
-  }
-
-  void layer_norm(std::vector<Step>& steps, const memory& from, const memory& to, const std::string& name) {
-    const std::int64_t n = from.get_desc().dims()[1];
-    std::vector<float> both = get(name + ".weight");
-    const std::vector<float> bias = get(name + ".bias");
-    both.insert(both.end(), bias.begin(), bias.end());
-    const memory scale_shift = filled({2, n}, Tag::ab, both);
-    const dnnl::layer_normalization_forward::desc d(dnnl::prop_kind::forward_inference, from.get_desc(), 1e-6F,
-                                                    dnnl::normalization_flags::use_scale_shift);
-    add(steps, dnnl::layer_normalization_forward({d, engine}),
-        {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, to}, {DNNL_ARG_SCALE_SHIFT, scale_shift}});
-  }
-
-  struct Dense {
-    memory weights, bias;       ///< in the layout the product asked for
-    std::vector<float> scales;  ///< int8: of each output channel
-    std::vector<float> raw, raw_bias;
-    std::int64_t k = 0, n = 0;
-  };
-  static Dense dense(std::vector<float> weight, std::vector<float> bias, std::int64_t k, std::int64_t n) {
-    Dense d;
-    d.raw = std::move(weight);  // [n, k]
-    d.raw_bias = std::move(bias);
-    d.k = k;
-    d.n = n;
-    return d;
-  }
-  /// Symmetric, a scale an output channel; rows of `raw` are channels.
-  static std::vector<std::int8_t> quantise_weights(const std::vector<float>& raw, std::int64_t channels,
-                                                   std::vector<float>& scales) {
-    const std::size_t each = raw.size() / size(channels);
-    std::vector<std::int8_t> q(raw.size());
-    scales.assign(size(channels), 1.0F);
-    for (std::size_t c = 0; c < size(channels); ++c) {
-      float most = 0.0F;
-      for (std::size_t i = 0; i < each; ++i) most = std::max(most, std::abs(raw[c * each + i]));
-      if (most > 0.0F) scales[c] = most / 127.0F;
-      for (std::size_t i = 0; i < each; ++i) {
-        q[c * each + i] = static_cast<std::int8_t>(std::lround(raw[c * each + i] / scales[c]));
-      }
+    if (model.is_moe(i)) {
+      build_moe(b, name, normed);
+      continue;
     }
-    return q;
-  }
-
-  /// to (+)= f(from · wᵀ + b). `in_scale` and `out_scale` count in int8 only (out_scale where `to` is s8).
-  void product(std::vector<Step>& steps, const memory& from, const memory& to, Dense& w, bool gelu, bool residual,
-               float in_scale, float out_scale) {
-    const Type kind = from.get_desc().data_type();
-    const bool int8 = kind == Type::s8;
-    const memory::desc any({w.k, w.n}, int8 ? Type::s8 : kind, Tag::any);
-    const memory::desc bias_desc({1, w.n}, Type::f32, Tag::ab);
-    dnnl::primitive_attr attr;
-    dnnl::post_ops post;
-    if (int8 && w.scales.empty()) quantised_raw[&w] = quantise_weights(w.raw, w.n, w.scales);
-    std::vector<float> bias = w.raw_bias;
-    bias.resize(size(w.n), 0.0F);
-    if (int8) {
-      std::vector<float> scales = w.scales;
-      for (std::size_t i = 0; i < scales.size(); ++i) {
-        scales[i] *= in_scale;
-        bias[i] /= scales[i];  // oneDNN 2 scales the sum with its bias
-      }
-      attr.set_output_scales(1 << 1, scales);
-    }
-    if (gelu) post.append_eltwise(1.0F, algorithm::eltwise_gelu_erf, 0.0F, 0.0F);
-    if (to.get_desc().data_type() == Type::s8) {
-      post.append_eltwise(1.0F, algorithm::eltwise_linear, 1.0F / out_scale, 0.0F);
-    }
-    if (residual) post.append_sum(1.0F);
-    attr.set_post_ops(post);
-    const dnnl::matmul::primitive_desc pd({from.get_desc(), any, bias_desc, to.get_desc()}, attr, engine);
-    if (!w.weights || w.weights.get_desc() != pd.weights_desc()) {
-      memory plain = make({w.k, w.n}, int8 ? Type::s8 : Type::f32, Tag::ba);
-      if (int8) {
-        const auto& q = quantised_raw[&w];
-        std::memcpy(plain.get_data_handle(), q.data(), q.size());
-      } else {
-        std::copy(w.raw.begin(), w.raw.end(), floats(plain));
-      }
-      w.weights = converted(plain, pd.weights_desc());
-    }
-    if (!w.bias) w.bias = filled({1, w.n}, Tag::ab, bias);
-    add(steps, dnnl::matmul(pd),
-        {{DNNL_ARG_SRC, from}, {DNNL_ARG_WEIGHTS, w.weights}, {DNNL_ARG_BIAS, w.bias}, {DNNL_ARG_DST, to}});
-  }
-
-  // --- the network --------------------------------------------------------------------------------------------
-  struct Expert {
-    Dense fc1, fc2;
-  };
-  struct Rows {  ///< one expert's products for one number of tokens
-    std::vector<Step> steps;
-  };
-  struct Moe {
-    memory normed, input, probabilities;
-    std::vector<Step> before;  ///< norm, router, softmax, conversion
-    Dense gate;
-    std::vector<Expert> experts;
-    std::vector<std::map<std::int64_t, Rows>> rows;
-    std::string name;
-  };
-  struct Block {
-    std::vector<Step> steps;
-    std::unique_ptr<Dense> qkv, proj, fc1, fc2;
-    std::unique_ptr<Moe> moe;
-  };
-
-  std::unique_ptr<Dense> linear(const std::string& name, std::int64_t k, std::int64_t n) {
-    return std::make_unique<Dense>(dense(get(name + ".weight"), get(name + ".bias"), k, n));
-  }
-  memory part(const memory& whole, const Dims& dims, const Dims& strides, std::int64_t offset) const {
-    const memory::desc d(dims, whole.get_desc().data_type(), strides);
-    const std::size_t bytes = whole.get_desc().data_type() == Type::f32 ? 4 : 2;
-    return {d, engine, static_cast<std::byte*>(whole.get_data_handle()) + size(offset) * bytes};
-  }
-
-  void build() {
-    tokens = model.tokens();
-    dim = model.embed_dim;
-    x = make({tokens, dim}, Type::f32, Tag::ab);
-    const Type wide = act();
-    const memory normed = make({tokens, dim}, Type::f32, Tag::ab);
-    const memory qkv = make({tokens, 3 * dim}, wide, Tag::ab);
-    const memory attended = make({tokens, dim}, wide, Tag::ab);
-    const std::int64_t heads = model.num_heads, each = dim / heads;
-    const memory scores = make({heads, tokens, tokens}, wide, Tag::abc);
-    build_embed();
-    blocks.resize(size(model.depth));
-    for (int i = 0; i < model.depth; ++i) {
-      Block& b = blocks[size(i)];
-      const std::string name = "backbone.blocks." + std::to_string(i) + ".";
-      layer_norm(b.steps, x, normed, name + "norm1");
-      watch(name + "qkv", normed);
-      b.qkv = linear(name + "attn.qkv", dim, 3 * dim);
-      product(b.steps, layer_input(b.steps, normed, name + "qkv"), qkv, *b.qkv, false, false, scale_of(name + "qkv"),
-              1);
-
-      const memory q = part(qkv, {heads, tokens, each}, {each, 3 * dim, 1}, 0);
-      const memory k = part(qkv, {heads, each, tokens}, {each, 1, 3 * dim}, dim);
-      const memory v = part(qkv, {heads, tokens, each}, {each, 3 * dim, 1}, 2 * dim);
-      const memory out = part(attended, {heads, tokens, each}, {each, dim, 1}, 0);
-      dnnl::primitive_attr scaled;
-      scaled.set_output_scales(0, {1.0F / std::sqrt(static_cast<float>(each))});
-      const dnnl::matmul::primitive_desc qk({q.get_desc(), k.get_desc(), scores.get_desc()}, scaled, engine);
-      add(b.steps, dnnl::matmul(qk), {{DNNL_ARG_SRC, q}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, scores}});
-      const dnnl::softmax_forward::desc soft(dnnl::prop_kind::forward_inference, scores.get_desc(), 2);
-      add(b.steps, dnnl::softmax_forward({soft, engine}), {{DNNL_ARG_SRC, scores}, {DNNL_ARG_DST, scores}});
-      const dnnl::matmul::primitive_desc pv({scores.get_desc(), v.get_desc(), out.get_desc()}, engine);
-      add(b.steps, dnnl::matmul(pv), {{DNNL_ARG_SRC, scores}, {DNNL_ARG_WEIGHTS, v}, {DNNL_ARG_DST, out}});
-
-      watch(name + "proj", attended);
-      memory to_proj = attended;
-      if (type == PeerType::kInt8) to_proj = layer_input(b.steps, attended, name + "proj");
-      b.proj = linear(name + "attn.proj", dim, dim);
-      product(b.steps, to_proj, x, *b.proj, false, true, scale_of(name + "proj"), 1);
-
-      if (model.is_moe(i)) {
-        build_moe(b, name, normed);
-        continue;
-      }
-      layer_norm(b.steps, x, normed, name + "norm2");
-      watch(name + "fc1", normed);
-      const std::int64_t hidden = model.mlp_hidden();
-      const memory inner = make({tokens, hidden}, type == PeerType::kInt8 ? Type::s8 : wide, Tag::ab);
-      b.fc1 = linear(name + "mlp.fc1", dim, hidden);
-      b.fc2 = linear(name + "mlp.fc2", hidden, dim);
-      product(b.steps, layer_input(b.steps, normed, name + "fc1"), inner, *b.fc1, true, false, scale_of(name + "fc1"),
-              scale_of(name + "fc2"));
-      watch(name + "fc2", inner);
-      product(b.steps, inner, x, *b.fc2, false, true, scale_of(name + "fc2"), 1);
-    }
-    build_head();
-  }
-
-  void build_embed() {
-    const std::int64_t p = model.patch_size, h = model.grid_h(), w = model.grid_w();
-    image = make({1, 3, model.height(), model.width()}, Type::f32, Tag::nchw);
-    const memory patches({{1, dim, h, w}, Type::f32, Tag::nhwc}, engine, floats(x) + dim);
-    const memory bias = filled({dim}, Tag::x, get("backbone.patch_embed.proj.bias"));
-    position = get("backbone.pos_embed");
-    const std::vector<float> cls = get("backbone.cls_token");
-    for (std::size_t i = 0; i < cls.size(); ++i) position[i] += cls[i];
-    dnnl::post_ops post;
-    post.append_sum(1.0F);
-    dnnl::primitive_attr attr;
-    attr.set_post_ops(post);
-    const memory::desc any_weights({dim, 3, p, p}, act(), Tag::any),
-        any_source(image.get_desc().dims(), act(), Tag::any);
-    const dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_inference, algorithm::convolution_direct,
-                                            any_source, any_weights, bias.get_desc(), patches.get_desc(), {p, p},
-                                            {0, 0}, {0, 0});
-    const dnnl::convolution_forward::primitive_desc pd(d, attr, engine);
-    memory source_map = image;
-    if (pd.src_desc() != image.get_desc()) {
-      source_map = memory(pd.src_desc(), engine);
-      add(embed, dnnl::reorder(image, source_map), {{DNNL_ARG_FROM, image}, {DNNL_ARG_TO, source_map}});
-    }
-    const memory weights =
-        converted(filled({dim, 3, p, p}, Tag::oihw, get("backbone.patch_embed.proj.weight")), pd.weights_desc());
-    add(embed, dnnl::convolution_forward(pd),
-        {{DNNL_ARG_SRC, source_map}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, patches}});
-  }
-
-  void build_moe(Block& b, const std::string& name, const memory& normed) {
-    b.moe = std::make_unique<Moe>();
-    Moe& m = *b.moe;
-    m.name = name;
-    m.normed = normed;
-    layer_norm(m.before, x, normed, name + "norm2");
+    layer_norm(b.steps, x, normed, name + "norm2");
     watch(name + "fc1", normed);
-    const ExpertWindow window = expert_window(config, task);
-    const std::string gate = model.moe->gate == Gate::kMulti ? "mlp.gate." + std::to_string(task) + ".w_gate"
-                                                             : std::string("mlp.gate.w_gate");
-    const std::vector<float> columns = get(name + gate);  // [D, E]
-    std::vector<float> rows(columns.size());
-    const std::size_t experts = size(window.count);
-    for (std::size_t i = 0; i < size(dim); ++i) {
-      for (std::size_t e = 0; e < experts; ++e) rows[e * size(dim) + i] = columns[i * experts + e];
-    }
-    m.gate = dense(rows, {}, dim, window.count);
-    m.probabilities = make({tokens, window.count}, Type::f32, Tag::ab);
-    product(m.before, normed, m.probabilities, m.gate, false, false, 1, 1);
-    const dnnl::softmax_forward::desc soft(dnnl::prop_kind::forward_inference, m.probabilities.get_desc(), 1);
-    add(m.before, dnnl::softmax_forward({soft, engine}),
-        {{DNNL_ARG_SRC, m.probabilities}, {DNNL_ARG_DST, m.probabilities}});
-    m.input = layer_input(m.before, normed, name + "fc1");
-    const std::int64_t hidden = model.expert_hidden();
-    const std::string e = name + "mlp.experts.";
-    const std::vector<float> w1 = get(e + "htoh4.weight"), b1 = get(e + "htoh4.bias");
-    const std::vector<float> w2 = get(e + "h4toh.weight"), b2 = get(e + "h4toh.bias");
-    const auto slice = [](const std::vector<float>& all, std::int64_t i, std::int64_t n) {
-      return std::vector<float>(all.begin() + i * n, all.begin() + (i + 1) * n);
-    };
-    for (int i = window.first; i < window.first + window.count; ++i) {
-      m.experts.push_back({dense(slice(w1, i, hidden * dim), slice(b1, i, hidden), dim, hidden),
-                           dense(slice(w2, i, hidden * dim), slice(b2, i, dim), hidden, dim)});
-    }
-    m.rows.resize(m.experts.size());
-    const Type in = m.input.get_desc().data_type();
-    if (gathered) return;
-    gathered = make({tokens, dim}, in, Tag::ab);
-    hidden_rows = make({tokens, hidden}, type == PeerType::kInt8 ? Type::s8 : act(), Tag::ab);
-    expert_out = make({tokens, dim}, Type::f32, Tag::ab);
+    const std::int64_t hidden = model.mlp_hidden();
+    const memory inner = make({tokens, hidden}, type == PeerType::kInt8 ? Type::s8 : wide, Tag::ab);
+    b.fc1 = linear(name + "mlp.fc1", dim, hidden);
+    b.fc2 = linear(name + "mlp.fc2", hidden, dim);
+    product(b.steps, layer_input(b.steps, normed, name + "fc1"), inner, *b.fc1, true, false, scale_of(name + "fc1"),
+            scale_of(name + "fc2"));
+    watch(name + "fc2", inner);
+    product(b.steps, inner, x, *b.fc2, false, true, scale_of(name + "fc2"), 1);
   }
+  build_head();
+}
 
-  memory head_rows(const memory& m, std::int64_t rows) const {
-    const memory::desc d({rows, m.get_desc().dims()[1]}, m.get_desc().data_type(), Tag::ab);
-    return {d, engine, m.get_data_handle()};
+void OneDnnNetwork::Impl::build_embed() {
+  const std::int64_t p = model.patch_size, h = model.grid_h(), w = model.grid_w();
+  image = make({1, 3, model.height(), model.width()}, Type::f32, Tag::nchw);
+  const memory patches({{1, dim, h, w}, Type::f32, Tag::nhwc}, engine, floats(x) + dim);
+  const memory bias = filled({dim}, Tag::x, get("backbone.patch_embed.proj.bias"));
+  position = get("backbone.pos_embed");
+  const std::vector<float> cls = get("backbone.cls_token");
+  for (std::size_t i = 0; i < cls.size(); ++i) position[i] += cls[i];
+  dnnl::post_ops post;
+  post.append_sum(1.0F);
+  dnnl::primitive_attr attr;
+  attr.set_post_ops(post);
+  const memory::desc any_weights({dim, 3, p, p}, act(), Tag::any), any_source(image.get_desc().dims(), act(), Tag::any);
+  const dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_inference, algorithm::convolution_direct, any_source,
+                                          any_weights, bias.get_desc(), patches.get_desc(), {p, p}, {0, 0}, {0, 0});
+  const dnnl::convolution_forward::primitive_desc pd(d, attr, engine);
+  memory source_map = image;
+  if (pd.src_desc() != image.get_desc()) {
+    source_map = memory(pd.src_desc(), engine);
+    add(embed, dnnl::reorder(image, source_map), {{DNNL_ARG_FROM, image}, {DNNL_ARG_TO, source_map}});
   }
+  const memory weights =
+      converted(filled({dim, 3, p, p}, Tag::oihw, get("backbone.patch_embed.proj.weight")), pd.weights_desc());
+  add(embed, dnnl::convolution_forward(pd),
+      {{DNNL_ARG_SRC, source_map}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, patches}});
+}
 
-  void run_moe(Moe& m) {
-    run(m.before);
-    const std::size_t experts = m.experts.size(), k = size(model.moe->top_k);
-    const float* p = floats(m.probabilities);
-    std::vector<std::vector<std::pair<std::int64_t, float>>> queues(experts);
-    std::vector<int> order(experts);
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const float* row = p + size(t) * experts;
-      std::iota(order.begin(), order.end(), 0);
-      std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(),
-                        [&](int a, int b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
-      for (std::size_t i = 0; i < k; ++i) {
-        const float gate = row[order[i]];
-        if (gate >= static_cast<float>(model.moe->prune_below)) queues[size(order[i])].emplace_back(t, gate);
-      }
+void OneDnnNetwork::Impl::build_moe(Block& b, const std::string& name, const memory& normed) {
+  b.moe = std::make_unique<Moe>();
+  Moe& m = *b.moe;
+  m.name = name;
+  m.normed = normed;
+  layer_norm(m.before, x, normed, name + "norm2");
+  watch(name + "fc1", normed);
+  const ExpertWindow window = expert_window(config, task);
+  const std::string gate =
+      model.moe->gate == Gate::kMulti ? "mlp.gate." + std::to_string(task) + ".w_gate" : std::string("mlp.gate.w_gate");
+  const std::vector<float> columns = get(name + gate);  // [D, E]
+  std::vector<float> rows(columns.size());
+  const std::size_t experts = size(window.count);
+  for (std::size_t i = 0; i < size(dim); ++i) {
+    for (std::size_t e = 0; e < experts; ++e) rows[e * size(dim) + i] = columns[i * experts + e];
+  }
+  m.gate = dense(rows, {}, dim, window.count);
+  m.probabilities = make({tokens, window.count}, Type::f32, Tag::ab);
+  product(m.before, normed, m.probabilities, m.gate, false, false, 1, 1);
+  const dnnl::softmax_forward::desc soft(dnnl::prop_kind::forward_inference, m.probabilities.get_desc(), 1);
+  add(m.before, dnnl::softmax_forward({soft, engine}),
+      {{DNNL_ARG_SRC, m.probabilities}, {DNNL_ARG_DST, m.probabilities}});
+  m.input = layer_input(m.before, normed, name + "fc1");
+  const std::int64_t hidden = model.expert_hidden();
+  const std::string e = name + "mlp.experts.";
+  const std::vector<float> w1 = get(e + "htoh4.weight"), b1 = get(e + "htoh4.bias");
+  const std::vector<float> w2 = get(e + "h4toh.weight"), b2 = get(e + "h4toh.bias");
+  const auto slice = [](const std::vector<float>& all, std::int64_t i, std::int64_t n) {
+    return std::vector<float>(all.begin() + i * n, all.begin() + (i + 1) * n);
+  };
+  for (int i = window.first; i < window.first + window.count; ++i) {
+    m.experts.push_back({dense(slice(w1, i, hidden * dim), slice(b1, i, hidden), dim, hidden),
+                         dense(slice(w2, i, hidden * dim), slice(b2, i, dim), hidden, dim)});
+  }
+  m.rows.resize(m.experts.size());
+  const Type in = m.input.get_desc().data_type();
+  if (gathered) return;
+  gathered = make({tokens, dim}, in, Tag::ab);
+  hidden_rows = make({tokens, hidden}, type == PeerType::kInt8 ? Type::s8 : act(), Tag::ab);
+  expert_out = make({tokens, dim}, Type::f32, Tag::ab);
+}
+
+void OneDnnNetwork::Impl::run_moe(Moe& m) {
+  run(m.before);
+  const std::size_t experts = m.experts.size(), k = size(model.moe->top_k);
+  const float* p = floats(m.probabilities);
+  std::vector<std::vector<std::pair<std::int64_t, float>>> queues(experts);
+  std::vector<int> order(experts);
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const float* row = p + size(t) * experts;
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(),
+                      [&](int a, int b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
+    for (std::size_t i = 0; i < k; ++i) {
+      const float gate = row[order[i]];
+      if (gate >= static_cast<float>(model.moe->prune_below)) queues[size(order[i])].emplace_back(t, gate);
     }
-    const std::size_t bytes = size(dim) * (type == PeerType::kF32 ? 4 : type == PeerType::kBf16 ? 2 : 1);
-    for (std::size_t e = 0; e < experts; ++e) {
-      const auto rows = static_cast<std::int64_t>(queues[e].size());
-      if (rows == 0) continue;
-      auto* to = static_cast<std::byte*>(gathered.get_data_handle());
-      const auto* from = static_cast<const std::byte*>(m.input.get_data_handle());
+  }
+  const std::size_t bytes = size(dim) * (type == PeerType::kF32 ? 4 : type == PeerType::kBf16 ? 2 : 1);
+  for (std::size_t e = 0; e < experts; ++e) {
+    const auto rows = static_cast<std::int64_t>(queues[e].size());
+    if (rows == 0) continue;
+    auto* to = static_cast<std::byte*>(gathered.get_data_handle());
+    const auto* from = static_cast<const std::byte*>(m.input.get_data_handle());
 #pragma omp parallel for schedule(static)
-      for (std::int64_t r = 0; r < rows; ++r) {
-        std::memcpy(to + size(r) * bytes, from + size(queues[e][size(r)].first) * bytes, bytes);
-      }
-      Rows& steps = m.rows[e][rows];
-      if (steps.steps.empty()) {
-        const memory inner = head_rows(hidden_rows, rows);
-        product(steps.steps, head_rows(gathered, rows), inner, m.experts[e].fc1, true, false, scale_of(m.name + "fc1"),
-                scale_of(m.name + "fc2"));
-        product(steps.steps, inner, head_rows(expert_out, rows), m.experts[e].fc2, false, false,
-                scale_of(m.name + "fc2"), 1);
-      }
-      run(steps.steps);
-      if (calibrate) note(m.name + "fc2", head_rows(hidden_rows, rows));
-      const float* out = floats(expert_out);
-      float* residual = floats(x);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::memcpy(to + size(r) * bytes, from + size(queues[e][size(r)].first) * bytes, bytes);
+    }
+    Rows& steps = m.rows[e][rows];
+    if (steps.steps.empty()) {
+      const memory inner = head_rows(hidden_rows, rows);
+      product(steps.steps, head_rows(gathered, rows), inner, m.experts[e].fc1, true, false, scale_of(m.name + "fc1"),
+              scale_of(m.name + "fc2"));
+      product(steps.steps, inner, head_rows(expert_out, rows), m.experts[e].fc2, false, false, scale_of(m.name + "fc2"),
+              1);
+    }
+    run(steps.steps);
+    if (calibrate) note(m.name + "fc2", head_rows(hidden_rows, rows));
+    const float* out = floats(expert_out);
+    float* residual = floats(x);
 #pragma omp parallel for schedule(static)
-      for (std::int64_t r = 0; r < rows; ++r) {
-        add_scaled(residual + queues[e][size(r)].first * dim, out + r * dim, queues[e][size(r)].second, dim);
-      }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      add_scaled(residual + queues[e][size(r)].first * dim, out + r * dim, queues[e][size(r)].second, dim);
     }
   }
+}
 
-  void build_head() {
-    const std::string name = "decoders." + config.tasks[size(task)].name + ".";
-    std::int64_t h = model.grid_h(), w = model.grid_w(), in = dim;
-    const memory without_cls({{h * w, dim}, Type::f32, Tag::ab}, engine, floats(x) + dim);
-    const memory normed = make({h * w, dim}, Type::f32, Tag::ab);
-    layer_norm(head_steps, without_cls, normed, name + "norm");
-    watch(name + "conv_0", normed);
-    memory map({{1, dim, h, w}, Type::f32, Tag::nhwc}, engine, floats(normed));
-    if (type != PeerType::kF32) {
-      map = quantised(head_steps, map, type == PeerType::kInt8 ? Type::s8 : Type::bf16, scale_of(name + "conv_0"));
-    }
-    const std::int64_t channels = model.head.channels;
-    for (int s = 0; s < model.head.stages; ++s, in = channels) {
-      const std::string conv = name + "conv_" + std::to_string(s), norm = name + "syncbn_fc_" + std::to_string(s);
-      std::vector<float> weight = get(conv + ".weight"), bias = get(conv + ".bias");
-      const std::vector<float> gamma = get(norm + ".weight"), beta = get(norm + ".bias");
-      const std::vector<float> mean = get(norm + ".running_mean"), variance = get(norm + ".running_var");
-      for (std::size_t c = 0; c < size(channels); ++c) {
-        const float scale = gamma[c] / std::sqrt(variance[c] + 1e-5F);
-        for (std::size_t i = 0; i < size(in * 9); ++i) weight[c * size(in * 9) + i] *= scale;
-        bias[c] = (bias[c] - mean[c]) * scale + beta[c];
-      }
-      const std::string next = name + "conv_" + std::to_string(s + 1);
-      map = convolution(map, weight, bias, channels, in, h, w, 3, true, scale_of(conv), scale_of(next));
-      if (s + 1 == model.head.stages) break;
-      h *= 2;
-      w *= 2;
-      const dnnl::resampling_forward::desc up(dnnl::prop_kind::forward_inference, algorithm::resampling_linear,
-                                              map.get_desc(),
-                                              memory::desc({1, channels, h, w}, map.get_desc().data_type(), Tag::any));
-      const dnnl::resampling_forward::primitive_desc pd(up, engine);
-      const memory doubled(pd.dst_desc(), engine);
-      add(head_steps, dnnl::resampling_forward(pd), {{DNNL_ARG_SRC, map}, {DNNL_ARG_DST, doubled}});
-      watch(next, doubled);
-      map = doubled;
-    }
-    const std::string last = name + "conv_" + std::to_string(model.head.stages);
-    watch(last, map);
-    const std::int64_t outputs = task_outputs(config.tasks[size(task)], "peer");
-    map = convolution(map, get(last + ".weight"), get(last + ".bias"), outputs, in, h, w, 1, false, scale_of(last), 0);
-    memory planes = make({1, outputs, h, w}, Type::f32, Tag::nchw);
-    add(head_steps, dnnl::reorder(map, planes), {{DNNL_ARG_FROM, map}, {DNNL_ARG_TO, planes}});
-    for (int pass = 0; pass < 2; ++pass) {  // ×2, then to the image's size
-      const std::int64_t to_h = pass == 0 ? 2 * h : model.height(), to_w = pass == 0 ? 2 * w : model.width();
-      if (pass == 1 && to_h == 2 * h && to_w == 2 * w) break;
-      const memory out = make({1, outputs, to_h, to_w}, Type::f32, Tag::nchw);
-      const dnnl::resampling_forward::desc up(dnnl::prop_kind::forward_inference, algorithm::resampling_linear,
-                                              planes.get_desc(), out.get_desc());
-      add(head_steps, dnnl::resampling_forward({up, engine}), {{DNNL_ARG_SRC, planes}, {DNNL_ARG_DST, out}});
-      planes = out;
-    }
-    result_map = planes;
-    result.resize(size(outputs) * size(model.height()) * size(model.width()));
+void OneDnnNetwork::Impl::build_head() {
+  const std::string name = "decoders." + config.tasks[size(task)].name + ".";
+  std::int64_t h = model.grid_h(), w = model.grid_w(), in = dim;
+  const memory without_cls({{h * w, dim}, Type::f32, Tag::ab}, engine, floats(x) + dim);
+  const memory normed = make({h * w, dim}, Type::f32, Tag::ab);
+  layer_norm(head_steps, without_cls, normed, name + "norm");
+  watch(name + "conv_0", normed);
+  memory map({{1, dim, h, w}, Type::f32, Tag::nhwc}, engine, floats(normed));
+  if (type != PeerType::kF32) {
+    map = quantised(head_steps, map, type == PeerType::kInt8 ? Type::s8 : Type::bf16, scale_of(name + "conv_0"));
   }
-
-  memory convolution(const memory& source_map, const std::vector<float>& weight, const std::vector<float>& bias,
-                     std::int64_t channels, std::int64_t in, std::int64_t h, std::int64_t w, std::int64_t side,
-                     bool relu, float in_scale, float out_scale) {
-    const Type kind = source_map.get_desc().data_type();
-    const bool int8 = type == PeerType::kInt8;
-    const Type out_kind = !relu ? Type::f32 : int8 ? Type::u8 : act();
-    const memory::desc any_source({1, in, h, w}, kind, Tag::any);
-    const memory::desc any_weights({channels, in, side, side}, int8 ? Type::s8 : act(), Tag::any);
-    const memory::desc any_out({1, channels, h, w}, out_kind, Tag::any);
-    const memory::desc bias_desc({channels}, Type::f32, Tag::x);
-    dnnl::primitive_attr attr;
-    std::vector<float> scaled_bias = bias, scales;
-    memory plain = make({channels, in, side, side}, int8 ? Type::s8 : Type::f32, Tag::oihw);
-    if (int8) {
-      const std::vector<std::int8_t> q = quantise_weights(weight, channels, scales);
-      std::memcpy(plain.get_data_handle(), q.data(), q.size());
-      for (std::size_t c = 0; c < scales.size(); ++c) {
-        scaled_bias[c] /= scales[c] * in_scale;
-        scales[c] *= relu ? in_scale / out_scale : in_scale;
-      }
-      attr.set_output_scales(1 << 1, scales);
-    } else {
-      std::copy(weight.begin(), weight.end(), floats(plain));
+  const std::int64_t channels = model.head.channels;
+  for (int s = 0; s < model.head.stages; ++s, in = channels) {
+    const std::string conv = name + "conv_" + std::to_string(s), norm = name + "syncbn_fc_" + std::to_string(s);
+    std::vector<float> weight = get(conv + ".weight"), bias = get(conv + ".bias");
+    const std::vector<float> gamma = get(norm + ".weight"), beta = get(norm + ".bias");
+    const std::vector<float> mean = get(norm + ".running_mean"), variance = get(norm + ".running_var");
+    for (std::size_t c = 0; c < size(channels); ++c) {
+      const float scale = gamma[c] / std::sqrt(variance[c] + 1e-5F);
+      for (std::size_t i = 0; i < size(in * 9); ++i) weight[c * size(in * 9) + i] *= scale;
+      bias[c] = (bias[c] - mean[c]) * scale + beta[c];
     }
-    if (relu) {
-      dnnl::post_ops post;
-      post.append_eltwise(1.0F, algorithm::eltwise_relu, 0.0F, 0.0F);
-      attr.set_post_ops(post);
-    }
-    const auto described = [&](algorithm how) {
-      const dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_inference, how, any_source, any_weights,
-                                              bias_desc, any_out, {1, 1}, {side / 2, side / 2}, {side / 2, side / 2});
-      return dnnl::convolution_forward::primitive_desc(d, attr, engine, /*allow_empty=*/true);
-    };
-    dnnl::convolution_forward::primitive_desc pd;
-    if (winograd && side == 3) pd = described(algorithm::convolution_winograd);
-    if (!pd) pd = described(type == PeerType::kF32 ? algorithm::convolution_auto : algorithm::convolution_direct);
-    memory from = source_map;
-    if (pd.src_desc() != from.get_desc()) {
-      from = memory(pd.src_desc(), engine);
-      add(head_steps, dnnl::reorder(source_map, from), {{DNNL_ARG_FROM, source_map}, {DNNL_ARG_TO, from}});
-    }
-    memory out(pd.dst_desc(), engine);
-    implementations += (implementations.empty() ? "" : ", ") + std::string(pd.impl_info_str());
-    add(head_steps, dnnl::convolution_forward(pd),
-        {{DNNL_ARG_SRC, from},
-         {DNNL_ARG_WEIGHTS, converted(plain, pd.weights_desc())},
-         {DNNL_ARG_BIAS, filled({channels}, Tag::x, scaled_bias)},
-         {DNNL_ARG_DST, out}});
-    return out;
+    const std::string next = name + "conv_" + std::to_string(s + 1);
+    map = convolution(map, weight, bias, channels, in, h, w, 3, true, scale_of(conv), scale_of(next));
+    if (s + 1 == model.head.stages) break;
+    h *= 2;
+    w *= 2;
+    const dnnl::resampling_forward::desc up(dnnl::prop_kind::forward_inference, algorithm::resampling_linear,
+                                            map.get_desc(),
+                                            memory::desc({1, channels, h, w}, map.get_desc().data_type(), Tag::any));
+    const dnnl::resampling_forward::primitive_desc pd(up, engine);
+    const memory doubled(pd.dst_desc(), engine);
+    add(head_steps, dnnl::resampling_forward(pd), {{DNNL_ARG_SRC, map}, {DNNL_ARG_DST, doubled}});
+    watch(next, doubled);
+    map = doubled;
   }
-
-  /// Largest magnitude in `m` (f32) so far.
-  void note(const std::string& name, const memory& m) {
-    const std::size_t count = m.get_desc().get_size() / sizeof(float);
-    float& most = ranges[name];
-    for (std::size_t i = 0; i < count; ++i) most = std::max(most, std::abs(floats(m)[i]));
+  const std::string last = name + "conv_" + std::to_string(model.head.stages);
+  watch(last, map);
+  const std::int64_t outputs = task_outputs(config.tasks[size(task)], "peer");
+  map = convolution(map, get(last + ".weight"), get(last + ".bias"), outputs, in, h, w, 1, false, scale_of(last), 0);
+  memory planes = make({1, outputs, h, w}, Type::f32, Tag::nchw);
+  add(head_steps, dnnl::reorder(map, planes), {{DNNL_ARG_FROM, map}, {DNNL_ARG_TO, planes}});
+  for (int pass = 0; pass < 2; ++pass) {  // ×2, then to the image's size
+    const std::int64_t to_h = pass == 0 ? 2 * h : model.height(), to_w = pass == 0 ? 2 * w : model.width();
+    if (pass == 1 && to_h == 2 * h && to_w == 2 * w) break;
+    const memory out = make({1, outputs, to_h, to_w}, Type::f32, Tag::nchw);
+    const dnnl::resampling_forward::desc up(dnnl::prop_kind::forward_inference, algorithm::resampling_linear,
+                                            planes.get_desc(), out.get_desc());
+    add(head_steps, dnnl::resampling_forward({up, engine}), {{DNNL_ARG_SRC, planes}, {DNNL_ARG_DST, out}});
+    planes = out;
   }
+  result_map = planes;
+  result.resize(size(outputs) * size(model.height()) * size(model.width()));
+}
 
-  /// Runs the steps; with `calibrate`, one by one, looking at each watched memory right after it was written.
-  void run_watched(std::vector<Step>& steps) {
-    if (!calibrate) {
-      run(steps);
-      return;
-    }
-    for (Step& step : steps) {
-      step.primitive.execute(stream, step.arguments);
-      stream.wait();
-      const void* written = step.arguments.at(DNNL_ARG_DST).get_data_handle();
-      for (const auto& [name, m] : watched) {
-        if (m.get_data_handle() == written && watching(name)) note(name, m);
-      }
+void OneDnnNetwork::Impl::run_watched(std::vector<Step>& steps) {
+  if (!calibrate) {
+    run(steps);
+    return;
+  }
+  for (Step& step : steps) {
+    step.primitive.execute(stream, step.arguments);
+    stream.wait();
+    const void* written = step.arguments.at(DNNL_ARG_DST).get_data_handle();
+    for (const auto& [name, m] : watched) {
+      if (m.get_data_handle() == written && watching(name)) note(name, m);
     }
   }
-  bool watching(const std::string& name) const { return name.starts_with(prefix); }
-
-  Config config;
-  const ModelConfig& model;
-  TensorSource source;
-  int task;
-  PeerType type;
-  Ranges ranges;
-  bool winograd;
-  dnnl::engine engine;
-  dnnl::stream stream;
-  std::int64_t tokens = 0, dim = 0;
-  memory x, image, gathered, hidden_rows, expert_out, result_map;
-  std::vector<float> position, result;
-  std::vector<Step> embed, head_steps;
-  std::vector<Block> blocks;
-  std::map<const Dense*, std::vector<std::int8_t>> quantised_raw;
-  std::vector<std::pair<std::string, memory>> watched;
-  bool calibrate = false;
-  std::string prefix, implementations;
-};
+}
 
 OneDnnNetwork::OneDnnNetwork(const Config& config, const TensorSource& source, int task, PeerType type,
                              const Ranges& ranges, bool winograd)
