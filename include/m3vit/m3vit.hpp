@@ -72,8 +72,8 @@ struct SessionOptions {
   std::string isa{};          ///< "": best here; else a name of isas(), or an error
   bool keep_routing = false;  ///< fill Session::routing()
   HeadForm head_form = HeadForm::kAuto;
-  /// Keep what does not depend on the task while several tasks run on one frame: they share it, for tokens · embed_dim
-  /// floats more in the arena. Without it they run one after another, to the same bits.
+  /// Keep what does not depend on the task while several tasks run on the same frames: they share it, for tokens ·
+  /// embed_dim floats more of each frame in the arena. Without it they run one after another, to the same bits.
   bool share_prefix = false;
   bool keep_times = false;  ///< fill Session::times()
   /// Bytes for weights, activations and buffers together; 0: no limit. What fits of the weights stays in memory, the
@@ -136,6 +136,12 @@ class Session {
   void run_batch(std::string_view task, std::span<const RgbView> images, std::span<const std::span<float>> outs);
   /// The same from normalised planes.
   void run_batch(std::string_view task, std::span<const std::span<const float>> planes,
+                 std::span<const std::span<float>> outs);
+  /// Several tasks of the same frames: outs[t · frames + i] receives tasks[t]'s raw output of frame i, the same bits as
+  /// alone; with SessionOptions::share_prefix everything before the first router is computed once.
+  void run_batch(std::span<const std::string_view> tasks, std::span<const RgbView> images,
+                 std::span<const std::span<float>> outs);
+  void run_batch(std::span<const std::string_view> tasks, std::span<const std::span<const float>> planes,
                  std::span<const std::span<float>> outs);
   /// As run_classes.
   void run_batch_classes(std::string_view task, std::span<const RgbView> images,

@@ -158,7 +158,7 @@ void run(const RunOptions& options, Globals& globals) {
                                    .schedule = kMoeSchedules.at(options.schedule),
                                    .isa = options.isa,
                                    .keep_routing = plan.routing,
-                                   .share_prefix = several && !plan.routing && plan.batch == 1,
+                                   .share_prefix = several && !plan.routing,
                                    .keep_times = true,
                                    .memory_budget = options.memory,
                                    .io = kWeightIo.at(options.io),

@@ -86,7 +86,7 @@ void run_tasks(Session& session, std::span<const TaskInfo> tasks, bool routing, 
   }
 }
 
-/// Runs `tasks`, each on all frames together, which are all pictures or all planes.
+/// Runs `tasks` on all frames together, which are all pictures or all planes.
 void run_batch(Session& session, std::span<const TaskInfo> tasks, std::span<Prediction> batch) {
   std::vector<RgbView> images;
   std::vector<std::span<const float>> planes;
@@ -97,15 +97,19 @@ void run_batch(Session& session, std::span<const TaskInfo> tasks, std::span<Pred
       images.push_back(view(p.frame));
     }
   }
+  std::vector<std::string_view> names;
+  std::vector<std::span<float>> outs;
   for (std::size_t t = 0; t < tasks.size(); ++t) {
-    std::vector<std::span<float>> outs;
+    names.emplace_back(tasks[t].name);
     for (Prediction& p : batch) outs.emplace_back(p.outputs[t].raw);
-    if (planes.empty()) {
-      session.run_batch(tasks[t].name, images, outs);
-    } else {
-      session.run_batch(tasks[t].name, planes, outs);
-    }
-    for (Prediction& p : batch) p.outputs[t].milliseconds = 1e3 * session.task_times()[0];
+  }
+  if (planes.empty()) {
+    session.run_batch(std::span<const std::string_view>(names), images, outs);
+  } else {
+    session.run_batch(std::span<const std::string_view>(names), planes, outs);
+  }
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    for (Prediction& p : batch) p.outputs[t].milliseconds = 1e3 * session.task_times()[t];
   }
 }
 

@@ -97,29 +97,35 @@ struct Session::Impl {
   void check(std::span<const float> planes) const {
     if (planes.size() != 3 * model->pixels()) fail("input planes", 3 * model->pixels(), planes.size());
   }
-  /// The same for several tasks. The span lives until the next call.
-  std::span<const int> check(std::span<const std::string_view> tasks, std::span<const std::span<float>> outs) {
-    if (tasks.empty() || tasks.size() != outs.size() || tasks.size() > indices.size()) {
+  /// The same for several tasks of `frames` frames. The span lives until the next call.
+  std::span<const int> check(std::span<const std::string_view> tasks, std::size_t frames,
+                             std::span<const std::span<float>> outs) {
+    if (tasks.empty() || tasks.size() > indices.size() || tasks.size() * frames != outs.size()) {
       throw Error{{.where = model->file.where(),
                    .field = "tasks",
-                   .wanted = "1 … " + std::to_string(indices.size()) + " tasks and an output for each",
+                   .wanted = "1 … " + std::to_string(indices.size()) + " tasks and an output for each" +
+                             (frames == 1 ? "" : " and frame"),
                    .found = std::to_string(tasks.size()) + " tasks, " + std::to_string(outs.size()) + " outputs"}};
     }
-    for (std::size_t i = 0; i < tasks.size(); ++i) indices[i] = check(tasks[i], outs[i]);
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+      for (std::size_t i = 0; i < frames; ++i) indices[t] = check(tasks[t], outs[t * frames + i]);
+    }
     return std::span(indices).first(tasks.size());
   }
   static Engine::Frame frame(const RgbView& image) { return {image, nullptr, {}}; }
   static Engine::Frame frame(std::span<const float> planes) { return {{}, planes.data(), {}}; }
   static HeadOutput output(std::span<float> out) { return {out.data(), nullptr}; }
   static HeadOutput output(std::span<std::uint8_t> classes) { return {nullptr, classes.data()}; }
+  void check_batch(std::size_t frames, std::size_t outs, bool good) const {
+    if (good && frames >= 1 && frames <= batch.size()) return;
+    throw Error{{.where = model->file.where(),
+                 .field = "batch",
+                 .wanted = "1 … " + std::to_string(batch.size()) + " frames and an output for each",
+                 .found = std::to_string(frames) + " frames, " + std::to_string(outs) + " outputs"}};
+  }
   template <class Input, class Out>
   void run(std::string_view task, std::span<const Input> inputs, std::span<const Out> outs) {
-    if (inputs.empty() || inputs.size() != outs.size() || inputs.size() > batch.size()) {
-      throw Error{{.where = model->file.where(),
-                   .field = "batch",
-                   .wanted = "1 … " + std::to_string(batch.size()) + " frames and an output for each",
-                   .found = std::to_string(inputs.size()) + " frames, " + std::to_string(outs.size()) + " outputs"}};
-    }
+    check_batch(inputs.size(), outs.size(), inputs.size() == outs.size());
     int index = 0;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       index = check(task, outs[i]);
@@ -128,6 +134,16 @@ struct Session::Impl {
       batch[i].out = output(outs[i]);
     }
     engine.run(index, std::span(batch).first(inputs.size()));
+  }
+  template <class Input>
+  void run_tasks(std::span<const std::string_view> tasks, std::span<const Input> inputs,
+                 std::span<const std::span<float>> outs) {
+    check_batch(inputs.size(), outs.size(), true);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      check(inputs[i]);
+      batch[i] = frame(inputs[i]);
+    }
+    engine.run(check(tasks, inputs.size(), outs), std::span(batch).first(inputs.size()), outs);
   }
   template <class Input, class Out>
   void run_one(std::string_view task, const Input& input, const Out& out) {
@@ -205,13 +221,19 @@ void Session::run_batch_classes(std::string_view task, std::span<const RgbView> 
 
 void Session::run(std::span<const std::string_view> tasks, const RgbView& image,
                   std::span<const std::span<float>> outs) {
-  impl_->check(image);
-  impl_->engine.run(impl_->check(tasks, outs), Impl::frame(image), outs);
+  impl_->run_tasks(tasks, std::span<const RgbView>(&image, 1), outs);
 }
 void Session::run(std::span<const std::string_view> tasks, std::span<const float> planes,
                   std::span<const std::span<float>> outs) {
-  impl_->check(planes);
-  impl_->engine.run(impl_->check(tasks, outs), Impl::frame(planes), outs);
+  impl_->run_tasks(tasks, std::span<const std::span<const float>>(&planes, 1), outs);
+}
+void Session::run_batch(std::span<const std::string_view> tasks, std::span<const RgbView> images,
+                        std::span<const std::span<float>> outs) {
+  impl_->run_tasks(tasks, images, outs);
+}
+void Session::run_batch(std::span<const std::string_view> tasks, std::span<const std::span<const float>> planes,
+                        std::span<const std::span<float>> outs) {
+  impl_->run_tasks(tasks, planes, outs);
 }
 
 const PhaseTimes& Session::times() const { return impl_->engine.times(); }

@@ -145,40 +145,42 @@ void Engine::run(int task, std::span<const Frame> frames) {
   lap(0);
 }
 
-void Engine::run(std::span<const int> tasks, const Frame& frame, std::span<const std::span<float>> outs) {
+void Engine::run(std::span<const int> tasks, std::span<Frame> frames, std::span<const std::span<float>> outs) {
   start();
-  Frame one = frame;
+  const auto into = [&](std::size_t t) {
+    for (std::size_t i = 0; i < frames.size(); ++i) frames[i].out = {outs[t * frames.size() + i].data(), nullptr};
+  };
   if (!share_prefix_) {
-    for (std::size_t i = 0; i < tasks.size(); ++i) {
-      one.out = {outs[i].data(), nullptr};
-      const WeightStore::Frame weights(store_, tasks[i]);
-      prefix(tasks[i], {&one, 1});
-      suffix(tasks[i], {&one, 1});
-      lap(i);
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+      into(t);
+      const WeightStore::Frame weights(store_, tasks[t]);
+      prefix(tasks[t], frames);
+      suffix(tasks[t], frames);
+      lap(t);
     }
     return;
   }
   const WeightStore::Frame weights(store_, tasks[0]);
-  prefix(tasks[0], {&one, 1});
+  prefix(tasks[0], frames);
   // Without later blocks nothing writes x again: no copy is kept.
   float* kept = plan_.kept == FramePlan::kNone ? nullptr : at<float>(plan_.kept);
-  const std::size_t floats = tokens_ * stride_;
+  const std::size_t floats = rows_ * stride_;
   float* x = at<float>(plan_.x);
   if (kept != nullptr) std::copy_n(x, floats, kept);
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    one.out = {outs[i].data(), nullptr};
-    if (i == 0) {
-      suffix(tasks[0], {&one, 1});
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    into(t);
+    if (t == 0) {
+      suffix(tasks[0], frames);
       lap(0);
       continue;
     }
     if (kept != nullptr) std::copy_n(kept, floats, x);
-    const WeightStore::Frame rest(store_, tasks[i],
+    const WeightStore::Frame rest(store_, tasks[t],
                                   shared_blocks_ < sections_.blocks.size()
                                       ? FramePlan::block_step(shared_blocks_, FramePlan::kNorm2)
                                       : FramePlan::head_step(shared_blocks_));
-    suffix(tasks[i], {&one, 1});
-    lap(i);
+    suffix(tasks[t], frames);
+    lap(t);
   }
 }
 

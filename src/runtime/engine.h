@@ -42,8 +42,9 @@ class Engine {
   /// One task of 1 … SessionOptions::batch frames, which go through every layer together. `task` indexes config.tasks
   /// and must be in the file. Sizes are the caller's duty.
   void run(int task, std::span<const Frame> frames);
-  /// Several tasks of one frame; outs[i] is tasks[i]'s.
-  void run(std::span<const int> tasks, const Frame& frame, std::span<const std::span<float>> outs);
+  /// Several tasks of the same frames, of which nothing but `out` is changed: outs[t · frames + i] is task t's of
+  /// frame i.
+  void run(std::span<const int> tasks, std::span<Frame> frames, std::span<const std::span<float>> outs);
 
   const std::vector<RoutingMap>& routing() const { return routing_; }
   const PhaseTimes& times() const { return times_; }

@@ -58,8 +58,8 @@ FramePlan::FramePlan(const Config& config, const Packing& packing, int threads, 
   const int shared = first_task_block(config);
   x = planner.add("x", floats(tokens, dim), kEmbed, end);
   if (share_prefix && shared < m.depth) {
-    kept = planner.add("x before the first router", floats(frame_tokens, dim),
-                       kFirstBlock + kStepsPerBlock * shared + 2, end);
+    kept =
+        planner.add("x before the first router", floats(tokens, dim), kFirstBlock + kStepsPerBlock * shared + 2, end);
   }
 
   if (m.moe) {

@@ -89,7 +89,7 @@ struct FramePlan {
     std::size_t experts = kNone;  ///< [experts in the widest window]: those that are used, in order
     std::size_t items = kNone;    ///< ExpertItem
   };
-  /// `share_prefix`: x of one frame before the first router outlives a task. `frames` ≥ 1: in a batch at most.
+  /// `share_prefix`: x before the first router outlives a task. `frames` ≥ 1: in a batch at most.
   FramePlan(const Config& config, const Packing& packing, int threads, bool share_prefix = false,
             HeadOptions head_options = {}, int frames = 1);
 

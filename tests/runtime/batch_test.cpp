@@ -128,6 +128,34 @@ TEST(Batch, ReadsWeightsOnceForAllFrames) {
   }
 }
 
+TEST(Batch, SeveralTasksGiveTheBitsOfEachAlone) {
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    Config config = naive::random_config(seed);
+    config.tasks = {{"semseg", 5, 1.0}, {"depth", 1, 1.0}, {"normals", 3, 1.0}};
+    const StoredFile file(packed(config, naive::random_weights(config, seed)));
+    const Model model = Model::open(file.path());
+    const Frames frames(model, seed);
+    Session one = model.session({.threads = 1});
+    const std::vector<std::string_view> tasks{"normals", "semseg", "depth"};
+    std::vector<std::vector<float>> want;
+    for (const std::string_view task : tasks) {
+      for (auto& out : first(frames.alone(one, std::string(task)), 2)) want.push_back(out);
+    }
+    for (const bool share : {true, false}) {
+      SessionOptions options{.threads = 2, .share_prefix = share, .batch = kFrames};
+      for (const bool streamed : {false, true}) {
+        if (streamed) options.memory_budget = model.session(options).memory().smallest;
+        Session session = model.session(options);
+        std::vector<std::vector<float>> got;
+        for (const auto& w : want) got.emplace_back(w.size(), -1.0F);
+        const std::vector<std::span<float>> outs(got.begin(), got.end());
+        session.run_batch(std::span(tasks), std::span(frames.images).first(2), outs);
+        EXPECT_EQ(got, want) << "seed " << seed << (share ? " shared" : "") << (streamed ? " streamed" : "");
+      }
+    }
+  }
+}
+
 TEST(Batch, TheMemoryPlanKnowsIt) {
   const Config config = naive::random_config(2);
   const StoredFile file(packed(config, naive::random_weights(config, 2)));
@@ -176,6 +204,10 @@ TEST(Batch, RefusalsSayWhatWouldDo) {
   EXPECT_THAT(error_of([&] { frames.together(session, task, 0); }), HasSubstr("0 frames"));
   std::vector<std::span<float>> no_outs;
   EXPECT_THAT(error_of([&] { session.run_batch(task, frames.images, no_outs); }), HasSubstr("0 outputs"));
+  const std::vector<std::string_view> tasks{task};
+  const auto two = std::span(frames.images).first(2);
+  EXPECT_THAT(error_of([&] { session.run_batch(std::span(tasks), two, no_outs); }),
+              AllOf(HasSubstr("an output for each and frame"), HasSubstr("1 tasks, 0 outputs")));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -137,6 +138,11 @@ TEST_F(RunStream, TasksOfAFrameAreWhatTheyAreAlone) {
     }
   }
   EXPECT_EQ(floats_of("all"), want);
+  ASSERT_EQ(shell("$M3VIT run model.m3v - --size 48x32 --task semseg,depth,edge --batch 2 --out - --format f32 "
+                  "<frames.rgb >together")
+                .exit_code,
+            0);
+  EXPECT_EQ(floats_of("together"), want);
 }
 
 TEST_F(RunStream, FramesThatRunTogetherAreWhatTheyAreAlone) {
@@ -199,17 +205,21 @@ TEST_F(RunStream, PartialLastFrameIsAnErrorAfterTheWholeOnes) {
 
 TEST_F(RunStream, InterruptFinishesTheFrameAndEndsWell) {
   make_frames(2);
-  // Busy: frames without end. Idle: waiting for one that does not come.
-  for (const char* feed : {"</dev/zero", "<fifo"}) {
-    const bool idle = std::string(feed) == "<fifo";
-    const Outcome o = shell(std::string(idle ? "mkfifo fifo; (cat frames.rgb; exec sleep 3) >fifo & \n" : "") +
-                            "timeout --preserve-status -s INT 1 $M3VIT run model.m3v - --size 48x32 --task depth"
-                            " --out " +
-                            (idle ? "idle " : "busy ") + feed + "\n");
+  // Busy: frames without end. Idle: waiting for one that does not come. Interrupted when the frame `seen` is there.
+  for (const auto& [out, feed, seen] : {std::array{"busy", "/dev/zero", "0"}, {"idle", "fifo", "1"}}) {
+    const bool idle = std::string(out) == "idle";
+    const std::string first = std::string(out) + "/frame_00000" + seen + "_depth.png";
+    const Outcome o =
+        shell("rm -f pid over\n(until [ -e " + first +
+              " ]; do sleep 0.05; ! [ -s pid ] || kill -0 $(cat pid) || exit; done\n" +
+              " kill -INT $(cat pid)) 2>watched &\n" +
+              (idle ? "mkfifo fifo; (cat frames.rgb; until [ -e over ]; do sleep 0.05; done) >fifo &\n" : "") +
+              "export M3VIT; sh -c 'echo $$ >pid; exec \"$M3VIT\" run model.m3v - --size 48x32 --task depth --out " +
+              out + "' <" + feed + "\ncode=$?; : >over; wait; exit $code\n");
     EXPECT_EQ(o.exit_code, 0) << o.err;
     EXPECT_THAT(o.err, HasSubstr("interrupted after"));
     int files = 0;
-    for (const auto& entry : fs::directory_iterator(folder / (idle ? "idle" : "busy"))) {
+    for (const auto& entry : fs::directory_iterator(folder / out)) {
       const std::string name = entry.path().filename().string();
       EXPECT_THAT(name, Not(HasSubstr("tmp")));
       EXPECT_EQ(read_map(entry.path()).height, kHeight) << name;
