@@ -13,7 +13,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(m3vit_flags INTERFACE -Wno-restrict)
     if(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER 12.2)  # and 12.4 of copies inside std::vector
-      target_compile_options(m3vit_flags INTERFACE -Wno-array-bounds -Wno-stringop-overflow)
+      target_compile_options(m3vit_flags INTERFACE -Wno-array-bounds -Wno-stringop-overflow
+        -Wno-stringop-overread)
     endif()
   endif()
 else()
