@@ -299,7 +299,7 @@ TEST(Data, MakeIsSeededAndReadable) {
 // timeout(1) signals its child and then the child's group: the program sees two SIGTERM at once.
 TEST(Data, AStopRequestThatArrivesTwiceStillCleansUp) {
   const Scratch scratch;
-  const std::string command = "timeout 1 '" M3VIT_PROGRAM "' -q data make --frames 1000000 --out '" +
+  const std::string command = "timeout 3 '" M3VIT_PROGRAM "' -q data make --frames 1000000 --out '" +
                               (scratch / "rooms") + "' >/dev/null 2>'" + (scratch / "err") + "'";
   EXPECT_NE(std::system(command.c_str()), 0);
   EXPECT_THAT(read_text(scratch / "err"), HasSubstr("stopped"));
