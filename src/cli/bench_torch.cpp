@@ -1,46 +1,15 @@
 #include "cli/bench_torch.h"
 
-#include <ATen/autocast_mode.h>
-#include <torch/version.h>
-
 #include <string>
 #include <utility>
 
 #include "model/network.h"
 #include "model/weights.h"
+#include "train/autocast.h"
 #include "train/threads.h"
 
 namespace m3vit::cli {
 namespace {
-
-void set_autocast(bool on) {
-  // The names that Debian 12's libtorch 1.13 knows are deprecated since 2.4.
-#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
-  at::autocast::set_autocast_dtype(at::kCPU, torch::kBFloat16);
-  at::autocast::set_autocast_enabled(at::kCPU, on);
-#else
-  at::autocast::set_autocast_cpu_dtype(torch::kBFloat16);
-  at::autocast::set_cpu_enabled(on);
-#endif
-}
-
-/// libtorch's own mixed precision: what multiplies runs in bf16, what it knows to need more does not.
-class Autocast {
- public:
-  explicit Autocast(bool on) : on_(on) {
-    if (on_) set_autocast(true);
-  }
-  ~Autocast() {
-    if (!on_) return;
-    set_autocast(false);
-    at::autocast::clear_cache();
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool on_;
-};
 
 /// Tensors of the layers that autocast runs in bf16; rounded once here, it has nothing to convert in a frame.
 bool multiplies(const std::string& name) {
@@ -67,7 +36,7 @@ class Rival : public TorchRival {
 
   const std::vector<float>& run() override {
     const torch::NoGradGuard no_grad;
-    const Autocast autocast(bf16_);
+    const Autocast autocast(bf16_, torch::kCPU);
     const torch::Tensor raw = network_->forward_task(image_, task_).raw.to(torch::kFloat).contiguous();
     raw_.assign(raw.data_ptr<float>(), raw.data_ptr<float>() + raw.numel());
     return raw_;

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/markup.h"
 
 namespace m3vit {
 namespace {
@@ -18,30 +19,6 @@ constexpr std::array<std::string_view, 7> kColors{"#0072b2", "#d55e00", "#009e73
                                                   "#56b4e9", "#e69f00", "#7f7f7f"};
 constexpr double kLegendLine = 18;
 constexpr double kLetterWidth = 7.0;  // of the 12 px labels, on average
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        // XML has no control characters, not even as references
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
 
 struct Tick {
   double at;
@@ -179,7 +156,7 @@ void cover(Axis& axis, bool& any, double v) {
 }
 
 std::string text(double x, double y, std::string_view attributes, std::string_view words) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, attributes, escaped(words));
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, attributes, markup_escaped(words));
 }
 
 }  // namespace

@@ -61,12 +61,6 @@ std::int64_t all_tasks_macs(const ModelCost& cost, const Config& config) {
   return sum;
 }
 
-json to_json(const Spread& s) {
-  return {{"mean", std::isnan(s.mean) ? json() : json(s.mean)},
-          {"standard_error", std::isnan(s.error) ? json() : json(s.error)},
-          {"seeds", s.count}};
-}
-
 std::string shown(const Spread& s, int digits) {
   if (s.count == 0) return "–";
   return std::isnan(s.error) ? fmt::format("{:.{}f}", s.mean, digits)
@@ -78,6 +72,12 @@ std::string signed_percent(const Spread& s) {
 }
 
 }  // namespace
+
+json to_json(const Spread& s) {
+  return {{"mean", std::isnan(s.mean) ? json() : json(s.mean)},
+          {"standard_error", std::isnan(s.error) ? json() : json(s.error)},
+          {"seeds", s.count}};
+}
 
 Spread spread(const std::vector<double>& values) {
   Spread s{0, kNan, 0};
@@ -213,8 +213,7 @@ std::string to_markdown(const Report& report) {
   text +=
       "\nMetrics of the last epoch, mean ± standard error over seeds. Δm against the row of the same seed named in the "
       "table's file; \"best epoch\" picks each run's best on the test split, as the authors' script does. One task: "
-      "what "
-      "one task of one frame costs, mean over tasks. 1 GMAC = 2 GFLOP; publications call MACs FLOPs.\n";
+      "what one task of one frame costs, mean over tasks. 1 GMAC = 2 GFLOP; publications call MACs FLOPs.\n";
   const auto savings = [&](const std::string& of, std::int64_t macs) {
     if (macs == 0) return;
     text += fmt::format("\nMultiplications for one task, saved against {} of {}:", of,

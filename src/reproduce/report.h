@@ -27,6 +27,8 @@ struct Spread {
 };
 /// Mean and standard error of the finite values.
 Spread spread(const std::vector<double>& values);
+/// NaN becomes null.
+nlohmann::json to_json(const Spread& spread);
 
 struct RowReport {
   std::size_t row = 0;

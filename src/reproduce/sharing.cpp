@@ -9,6 +9,7 @@
 #include <set>
 
 #include "core/atomic_file.h"
+#include "core/markup.h"
 #include "eval/plot.h"
 
 namespace m3vit {
@@ -35,10 +36,6 @@ struct Agreement {
   }
   json values() const { return {{"conflicting", conflicting.value()}, {"mean_cosine", cosine.value()}}; }
 };
-
-json to_json(const Spread& s) {
-  return {{"mean", s.mean}, {"standard_error", std::isnan(s.error) ? json() : json(s.error)}, {"seeds", s.count}};
-}
 
 /// "backbone.blocks.3.mlp" → 3; −1 outside blocks.
 int block_of(const std::string& layer) {
@@ -91,12 +88,6 @@ void add_experts(json& row, const std::vector<const JobResult*>& seeds) {
   }
 }
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) out += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : std::string(1, c);
-  return out;
-}
-
 /// A cell shaded by `share` (0 … 1): blue, or red for what is bad.
 std::string cell(double value, double share, bool bad) {
   return fmt::format("<td style=\"background:rgba({},{:.2f})\">{:.2f}</td>", bad ? "213,94,0" : "0,114,178",
@@ -111,10 +102,10 @@ std::string pair_table(const json& pairs, const char* key, bool bad_below_zero) 
     names.insert(pair.substr(pair.find(',') + 1));
   }
   std::string text = "<table><tr><th></th>";
-  for (const std::string& n : names) text += "<th>" + escaped(n) + "</th>";
+  for (const std::string& n : names) text += "<th>" + markup_escaped(n) + "</th>";
   text += "</tr>\n";
   for (const std::string& a : names) {
-    text += "<tr><th>" + escaped(a) + "</th>";
+    text += "<tr><th>" + markup_escaped(a) + "</th>";
     for (const std::string& b : names) {
       const std::string one = std::string(a).append(",").append(b), other = std::string(b).append(",").append(a);
       if (!pairs.contains(one) && !pairs.contains(other)) {
@@ -135,7 +126,7 @@ std::string load_table(const json& load) {
   for (const auto& [task, shares] : load.items()) {
     double most = 0;
     for (const json& s : shares) most = std::max(most, s.get<double>());
-    text += "<tr><th>" + escaped(task) + "</th>";
+    text += "<tr><th>" + markup_escaped(task) + "</th>";
     for (const json& s : shares) text += cell(s.get<double>(), most > 0 ? s.get<double>() / most : 0, false);
     text += "</tr>\n";
   }
@@ -143,7 +134,7 @@ std::string load_table(const json& load) {
 }
 
 std::string row_section(const json& row) {
-  std::string text = "<h2>" + escaped(row.at("label").get<std::string>()) + "</h2>\n";
+  std::string text = "<h2>" + markup_escaped(row.at("label").get<std::string>()) + "</h2>\n";
   if (row.contains("pairs")) {
     text += "<h3>Mean cosine of two tasks' gradients, over layers and steps</h3>\n" +
             pair_table(row["pairs"], "mean_cosine", true);
@@ -168,23 +159,24 @@ std::string shown(const json& spread) {
 }
 
 std::string page(const Table& table, const json& report, bool plot) {
-  std::string text = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped(table.title) +
+  std::string text = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>" +
+                     markup_escaped(table.title) +
                      "</title><style>body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
                      "table{border-collapse:collapse}td,th{padding:.2em .6em;text-align:right;font-weight:normal}"
                      "th:first-child{text-align:left}</style></head><body>\n<h1>" +
-                     escaped(table.title) + "</h1>\n";
+                     markup_escaped(table.title) + "</h1>\n";
   std::string rows;
   for (const json& row : report.at("rows")) {
     if (!row.contains("conflicting")) continue;
-    rows += fmt::format("<tr><th>{}</th><td>{}</td><td>{}</td></tr>\n", escaped(row["label"].get<std::string>()),
+    rows += fmt::format("<tr><th>{}</th><td>{}</td><td>{}</td></tr>\n", markup_escaped(row["label"].get<std::string>()),
                         shown(row["conflicting"]), shown(row["mean_cosine"]));
   }
   if (!rows.empty()) {
     text +=
         "<p>Two tasks conflict in a layer where their gradients' cosine is negative: a step for one is a step against "
         "the other. Over the parameters that two or more tasks use; an expert that only one of two tasks chose counts "
-        "in "
-        "that task's length, not in the product.</p>\n<table><tr><th></th><th>share of conflicting pairs</th><th>mean "
+        "in that task's length, not in the product.</p>\n<table><tr><th></th><th>share of conflicting "
+        "pairs</th><th>mean "
         "cosine</th></tr>\n" +
         rows + "</table>\n";
   }

@@ -39,7 +39,7 @@ torch::Device choose_device(const std::string& wanted) {
 }
 
 Rank training_rank(const Config& config) {
-  const Rank rank = launched_rank();
+  Rank rank = launched_rank();
   if (rank.size == 1) return rank;
   if (config.train.accumulate % rank.size != 0) {
     throw Error{

@@ -1,45 +1,15 @@
 #include "train/step.h"
 
-#include <ATen/autocast_mode.h>
-
 #include <cmath>
 #include <limits>
 
+#include "train/autocast.h"
 #include "train/losses.h"
-
-#if __has_include(<torch/version.h>)
-#include <torch/version.h>
-#endif
 
 namespace m3vit {
 namespace {
 
 using torch::Tensor;
-
-/// CUDA autocast for the lifetime of the object.
-class Autocast {
- public:
-  explicit Autocast(bool on) : on_(on) {
-    if (on_) set(true);
-  }
-  ~Autocast() {
-    if (!on_) return;
-    at::autocast::clear_cache();
-    set(false);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  static void set(bool on) {
-#if defined(TORCH_VERSION_MAJOR) && (TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4))
-    at::autocast::set_autocast_enabled(at::kCUDA, on);
-#else
-    at::autocast::set_enabled(on);
-#endif
-  }
-  bool on_;
-};
 
 /// Losses are never computed in half precision.
 Tensor full_precision(const Tensor& raw) {
@@ -75,11 +45,11 @@ class Step {
 
  private:
   Tensor prefix() {
-    const Autocast autocast(options_.amp);
+    const Autocast autocast(options_.amp, torch::kCUDA);
     return network_.prefix(batch_.images);
   }
   TaskOutput pass(const Tensor& prefix, int task) {
-    const Autocast autocast(options_.amp);
+    const Autocast autocast(options_.amp, torch::kCUDA);
     return network_.task_pass(prefix, task);
   }
   const Tensor& label(int task) const {
@@ -133,7 +103,7 @@ class Step {
   }
   std::vector<std::vector<Tensor>> auxiliary(const std::vector<TaskOutput>& outputs) {
     if (!config_.model.tam) return {};
-    const Autocast autocast(options_.amp);
+    const Autocast autocast(options_.amp, torch::kCUDA);
     return network_.auxiliary(outputs);
   }
 

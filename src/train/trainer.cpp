@@ -194,12 +194,12 @@ class Trainer {
 
   /// Batch norm's running statistics are each rank's own between saves and evaluations: their mean.
   void share_buffers() {
+    if (world_.size() == 1) return;
     std::vector<torch::Tensor> buffers;
     for (const torch::Tensor& b : network_->buffers()) {
       if (b.is_floating_point()) buffers.push_back(b);
     }
     world_.sum(buffers);
-    if (world_.size() == 1) return;
     for (torch::Tensor& b : buffers) b.div_(world_.size());
   }
 

@@ -21,10 +21,7 @@ Both run_both(const accel::QuantisedCase& c, const accel::CompileOptions& option
   const accel::TaskProgram& program = compiled.programs[task];
   std::vector<std::byte> image = compiled.image;
   accel::write_input(compiled, program, c.pixels, image);
-  Machine<accel8> machine(image.size() + 4096, ddr);
-  std::memcpy(machine.memory.data(), image.data(), image.size());
-  const Counters rtl = machine.run(program.program, 20'000'000);
-  std::memcpy(image.data(), machine.memory.data(), image.size());
+  const Counters rtl = run_image<accel8>(image, program.program, ddr, 20'000'000);
   EXPECT_EQ(accel::read_output(compiled, program, image), accel::golden_run(c.model, program.task, c.pixels).output);
   const std::vector<accel::Entries> routing = accel::run_machine(compiled, program, c.pixels, {}).routing;
   const accel::CostModel cost{.ddr_bytes_per_cycle = ddr.bytes_per_cycle, .ddr_latency = ddr.latency};

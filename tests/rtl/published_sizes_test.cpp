@@ -8,7 +8,7 @@
 #include "accel/report/frame_cost.h"
 #include "accel32.h"
 #include "core/config_yaml.h"
-#include "rtl/machine.h"
+#include "rtl/run_image.h"
 
 namespace m3vit::rtl {
 namespace {
@@ -61,11 +61,7 @@ class Published {
     return case_.model.config.tasks[static_cast<std::size_t>(program.task)].name;
   }
   static Counters run(const accel::TaskProgram& program, std::vector<std::byte>& image, DdrModel ddr) {
-    Machine<accel32> machine(image.size() + 4096, ddr);
-    std::memcpy(machine.memory.data(), image.data(), image.size());
-    const Counters c = machine.run(program.program, 200'000'000);
-    std::memcpy(image.data(), machine.memory.data(), image.size());
-    return c;
+    return run_image<accel32>(image, program.program, ddr, 200'000'000);
   }
 
   accel::QuantisedCase case_;

@@ -11,7 +11,7 @@
 #include "core/image_io.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
-#include "rtl/machine.h"
+#include "rtl/run_image.h"
 #include "runtime/pack.h"
 
 namespace m3vit::rtl {
@@ -41,10 +41,7 @@ TEST(ShippedModel, EveryTaskEqualsTheGoldenModel) {
     SCOPED_TRACE(task);
     std::vector<std::byte> image = compiled.image;
     accel::write_input(compiled, program, pixels, image);
-    Machine<accel32> machine(image.size() + 4096, {.bytes_per_cycle = 61.44});
-    std::memcpy(machine.memory.data(), image.data(), image.size());
-    const Counters c = machine.run(program.program, 50'000'000);
-    std::memcpy(image.data(), machine.memory.data(), image.size());
+    const Counters c = run_image<accel32>(image, program.program, {.bytes_per_cycle = 61.44}, 50'000'000);
     EXPECT_EQ(accel::read_output(compiled, program, image), accel::golden_run(quant, program.task, pixels).output);
     EXPECT_EQ(c[kClamped], 0U);
     const auto cycles = static_cast<double>(c[kCycles]);

@@ -1,14 +1,13 @@
 #pragma once
 /// Whole models in simulation, every task, head and all: compiled by the accelerator's compiler, equal to the golden
 /// model bit for bit.
-#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
 
 #include "accel/machine_case.h"
 #include "accel8.h"
-#include "rtl/machine.h"
+#include "rtl/run_image.h"
 
 namespace m3vit::rtl {
 
@@ -25,10 +24,7 @@ inline void expect_equal(const accel::QuantisedCase& c, const accel::Compiled& c
     const accel::GoldenFrame want = accel::golden_run(c.model, program.task, c.pixels);
     std::vector<std::byte> image = compiled.image;
     accel::write_input(compiled, program, c.pixels, image);
-    Machine<accel8> machine(image.size() + 4096, ddr);
-    std::memcpy(machine.memory.data(), image.data(), image.size());
-    const Counters counters = machine.run(program.program, 20'000'000);
-    std::memcpy(image.data(), machine.memory.data(), image.size());
+    const Counters counters = run_image<accel8>(image, program.program, ddr, 20'000'000);
     ASSERT_EQ(accel::read_output(compiled, program, image), want.output);
     EXPECT_EQ(counters[kClamped], want.clamped);
     std::size_t entries = 0;

@@ -14,7 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/safetensors.h"
-#include "free_port.h"
+#include "local_ranks.h"
 
 namespace m3vit {
 namespace {
@@ -46,13 +46,7 @@ class SeveralProcesses : public testing::Test {
   /// Starts `size` ranks with these arguments after the recipe.
   std::vector<pid_t> start(int size, const std::string& run, std::vector<std::string> more) const {
     const std::string port = std::to_string(free_port());
-    std::vector<pid_t> children;
-    for (int rank = 0; rank < size; ++rank) {
-      const pid_t child = fork();
-      if (child != 0) {
-        children.push_back(child);
-        continue;
-      }
+    return fork_ranks(size, [&](int rank) {
       const int log = open((folder_ / ("log" + std::to_string(rank))).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
       dup2(log, 1);
       dup2(log, 2);
@@ -67,18 +61,8 @@ class SeveralProcesses : public testing::Test {
       for (std::string& w : words) argv.push_back(w.data());
       argv.push_back(nullptr);
       execv(M3VIT_PROGRAM, argv.data());
-      _exit(127);
-    }
-    return children;
-  }
-  std::vector<int> wait(const std::vector<pid_t>& children) const {
-    std::vector<int> codes;
-    for (const pid_t child : children) {
-      int status = 0;
-      waitpid(child, &status, 0);
-      codes.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-    }
-    return codes;
+      return 127;
+    });
   }
   std::string text(const std::string& name) const {
     std::ifstream in(folder_ / name);
@@ -123,7 +107,7 @@ class SeveralProcesses : public testing::Test {
     const SafetensorsFile fb = SafetensorsFile::open(folder_ / b / "last.optim");
     for (const TensorView& t : fa.tensors()) {
       if (!t.name.starts_with("param/")) continue;
-      const TensorView other = fb.get(t.name);
+      const TensorView& other = fb.get(t.name);
       ASSERT_EQ(t.bytes.size(), other.bytes.size());
       for (std::size_t i = 0; i + sizeof(float) <= t.bytes.size(); i += sizeof(float)) {
         float x = 0, y = 0;
@@ -138,8 +122,8 @@ class SeveralProcesses : public testing::Test {
 };
 
 TEST_F(SeveralProcesses, TwoTrainAsOne) {
-  ASSERT_EQ(wait(start(1, "one", {}))[0], 0) << logs();
-  const std::vector<int> codes = wait(start(2, "two", {}));
+  ASSERT_EQ(wait_for(start(1, "one", {}))[0], 0) << logs();
+  const std::vector<int> codes = wait_for(start(2, "two", {}));
   if (text("log0").find("no Gloo") != std::string::npos) GTEST_SKIP() << "no Gloo in this build";
   ASSERT_THAT(codes, testing::Each(0)) << logs();
   expect_same_training("one", "two");
@@ -147,8 +131,8 @@ TEST_F(SeveralProcesses, TwoTrainAsOne) {
   EXPECT_EQ(text("log1").find("semseg"), std::string::npos) << "rank 0 speaks for all: " << text("log1");
 
   // Half of it by two, the rest by one: who goes on does not matter either.
-  ASSERT_THAT(wait(start(2, "mixed", {"--steps", "8"})), testing::Each(0)) << logs();
-  ASSERT_EQ(wait(start(1, "mixed", {"--resume"}))[0], 0) << logs();
+  ASSERT_THAT(wait_for(start(2, "mixed", {"--steps", "8"})), testing::Each(0)) << logs();
+  ASSERT_EQ(wait_for(start(1, "mixed", {"--resume"}))[0], 0) << logs();
   expect_same_training("one", "mixed");
 }
 
@@ -158,21 +142,21 @@ TEST_F(SeveralProcesses, AnInterruptionOfOneRankSavesAndEndsAllAndTheRunGoesOn) 
     usleep(20000);
   }
   if (text("log0").find("no Gloo") != std::string::npos) {
-    wait(children);
+    wait_for(children);
     GTEST_SKIP() << "no Gloo in this build";
   }
   kill(children[1], SIGINT);
-  ASSERT_THAT(wait(children), testing::Each(0)) << logs();
+  ASSERT_THAT(wait_for(children), testing::Each(0)) << logs();
   EXPECT_TRUE(fs::exists(folder_ / "two" / "last.optim"));
   EXPECT_THAT(text("log0"), testing::HasSubstr("interrupted"));
-  ASSERT_THAT(wait(start(2, "two", {"--set", "train.epochs=400", "--resume", "--steps", "2"})), testing::Each(0))
+  ASSERT_THAT(wait_for(start(2, "two", {"--set", "train.epochs=400", "--resume", "--steps", "2"})), testing::Each(0))
       << logs();
 }
 
 TEST_F(SeveralProcesses, ARecipeThatCannotBeSharedOutSaysSo) {
-  for (const int code : wait(start(2, "odd", {"--set", "train.accumulate=3"}))) EXPECT_EQ(code, 2);
+  for (const int code : wait_for(start(2, "odd", {"--set", "train.accumulate=3"}))) EXPECT_EQ(code, 2);
   EXPECT_THAT(text("log0"), testing::HasSubstr("train.accumulate"));
-  for (const int code : wait(start(2, "odd", {"--set", "train.weighting.method=dwa"}))) EXPECT_EQ(code, 2);
+  for (const int code : wait_for(start(2, "odd", {"--set", "train.weighting.method=dwa"}))) EXPECT_EQ(code, 2);
   EXPECT_THAT(text("log1"), testing::HasSubstr("train.weighting.method"));
 }
 

@@ -11,39 +11,23 @@
 #include <stdexcept>
 
 #include "core/error.h"
-#include "free_port.h"
+#include "local_ranks.h"
 
 namespace m3vit {
 namespace {
 
-using testing::HasSubstr;
-
 /// Exit codes of `work` run by so many ranks at once: 0 true, 1 false, 2 it threw.
 std::vector<int> run_ranks(int size, const std::function<bool(World&)>& work) {
   const int port = free_port();
-  std::vector<pid_t> children;
-  for (int rank = 0; rank < size; ++rank) {
-    const pid_t child = fork();
-    if (child != 0) {
-      children.push_back(child);
-      continue;
-    }
-    int code = 2;
+  return wait_for(fork_ranks(size, [&](int rank) {
     try {
       World world({.rank = rank, .size = size, .local_size = size, .address = "127.0.0.1", .port = port});
-      code = work(world) ? 0 : 1;
+      return work(world) ? 0 : 1;
     } catch (const std::exception& e) {
       std::fprintf(stderr, "rank %d: %s\n", rank, e.what());
+      return 2;
     }
-    _exit(code);
-  }
-  std::vector<int> codes;
-  for (const pid_t child : children) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    codes.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : 128);
-  }
-  return codes;
+  }));
 }
 
 TEST(World, SumsAndCopiesAreTheSameOnEveryRank) {

@@ -15,19 +15,12 @@ namespace {
 
 constexpr double kCeiling = 0.85;
 
-/// The shipped array at another width with so many bytes of weights, activations and residual; what is left keeps its
-/// bytes.
+/// The shipped array at another width with so many KiB of weights, activations and residual.
 Array sized(int width, int weight_kib, int act_kib) {
-  const int scale = kZcu104.width / width;
-  Array a = kZcu104;
-  a.width = width;
+  Array a = at_width(kZcu104, width);
   a.weight_words = weight_kib * 1024 / (width * width);
-  a.param_words *= scale;
   a.act_words = act_kib * 1024 / width;
   a.res_words = act_kib * 1024 / (2 * width);
-  a.row_words *= scale;
-  a.key_words *= scale;
-  a.norm_words *= scale;
   return a;
 }
 

@@ -32,6 +32,18 @@ FrameCost encoder_cost(const QuantModel& model, CompileOptions options, const Co
   return frame;
 }
 
+Array at_width(const Array& array, int width) {
+  const auto resized = [&](int words) { return words * array.width / width; };
+  Array a = array;
+  a.width = width;
+  a.weight_words = resized(resized(array.weight_words));  // of as many lanes as a word has bytes
+  for (int Array::*const memory : {&Array::param_words, &Array::act_words, &Array::res_words, &Array::row_words,
+                                   &Array::key_words, &Array::norm_words}) {
+    a.*memory = resized(array.*memory);
+  }
+  return a;
+}
+
 Array least_array(const QuantModel& model, const Array& array, const CostModel& cost, double slack) {
   const double most = slack * encoder_cost(model, {.array = array}, cost).time.cycles;
   Array least = array;

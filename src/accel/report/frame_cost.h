@@ -26,6 +26,9 @@ std::vector<AnyOp> encoder_ops(const TaskProgram& program);
 FrameCost encoder_cost(const QuantModel& model, CompileOptions options, const CostModel& cost, std::size_t task = 0,
                        int chosen = 0);
 
+/// `array` at another width, every memory of as many bytes as before.
+Array at_width(const Array& array, int width);
+
 /// The array with its memories of weights, parameters, activations and residual made as small as the model allows (head
 /// included) at no more than `slack` times the encoder's cycles in expert order.
 Array least_array(const QuantModel& model, const Array& array, const CostModel& cost, double slack);

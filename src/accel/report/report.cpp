@@ -42,8 +42,7 @@ class Maker {
                     o_.array.width, 2 * o_.array.width * o_.array.width, o_.clock_hz * 1e-6, kDdrPeak * 1e-9,
                     o_.ddr_efficiency),
         "Cycles come from the cost model, which tests hold against the RTL's counters; no clock or watt was measured "
-        "on "
-        "a board."};
+        "on a board."};
     for (const ReportModel& m : o_.models) model(m);
     report_.tables.push_back(constants());
     report_.tables.push_back(published_results());
@@ -259,16 +258,9 @@ class Maker {
     for (const double efficiency : kEfficiencies) {
       row(fmt::format("DDR {:g} %", 100 * efficiency), o_.array, o_.clock_hz, efficiency);
     }
-    Array half = o_.array;  // the same bytes of every memory at half the width
-    half.width = 16;
-    half.weight_words *= 4;
-    half.param_words *= 2;
-    half.act_words *= 2;
-    half.res_words *= 2;
-    half.row_words *= 2;
-    half.key_words *= 2;
-    half.norm_words *= 2;
-    if (o_.array.width == 32) row("W = 16, 512 MAC/cycle", half, o_.clock_hz, o_.ddr_efficiency);
+    if (o_.array.width == 32) {
+      row("W = 16, 512 MAC/cycle", at_width(o_.array, 16), o_.clock_hz, o_.ddr_efficiency);
+    }
     report_.tables.push_back(std::move(t));
   }
 
@@ -286,8 +278,7 @@ class Maker {
              {"energy_ratio", "energy"}},
             {},
             {"Bytes on chip do not grow with the experts; DDR bytes do until every expert is chosen by some token. At "
-             "equal "
-             "choices the experts' part takes the same cycles, for 16 experts or for 1024. What "
+             "equal choices the experts' part takes the same cycles, for 16 experts or for 1024. What "
              "else grows is the router, which scores every expert for every token."}};
     Line cycles{m.name + ", expert order", {}, {}};
     Line token_cycles{m.name + ", token order", {}, {}};
@@ -414,11 +405,13 @@ class Maker {
 }  // namespace
 
 int report_stages(const ReportOptions& options) {
-  int stages = 0;
-  for (const ReportModel& m : options.models) {
-    stages += m.config.model.moe ? 6 + 2 * 9 + 2 * 9 + 4 : 3;
-  }
-  return stages;
+  constexpr std::size_t kLevers = std::size(kClocks) + std::size(kEfficiencies) + 1;  // and half the width
+  constexpr std::size_t kMoe = std::size(kOrders) + 1 /* all on chip */ + 1 /* least memory */ + 2 * kLevers +
+                               2 * (std::size(kExpertNumbers) + 1) + 4 /* ablation */;
+  constexpr std::size_t kDense = 1 + 2 /* ablation */;
+  std::size_t stages = 0;
+  for (const ReportModel& m : options.models) stages += m.config.model.moe ? kMoe : kDense;
+  return static_cast<int>(stages);
 }
 
 Report make_report(const ReportOptions& options, const std::function<void()>& progress) {

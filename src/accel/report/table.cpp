@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/markup.h"
+
 namespace m3vit::accel {
 namespace {
 
@@ -40,37 +42,21 @@ std::string table_text(const Table& table) {
   return out;
 }
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
 std::string table_html(const Table& table) {
-  std::string out = "<h2>" + escaped(table.title) + "</h2>\n<table>\n<tr>";
-  for (const Column& c : table.columns) out += "<th>" + escaped(c.title) + "</th>";
+  std::string out = "<h2>" + markup_escaped(table.title) + "</h2>\n<table>\n<tr>";
+  for (const Column& c : table.columns) out += "<th>" + markup_escaped(c.title) + "</th>";
   out += "</tr>\n";
   for (const auto& row : table.rows) {
     out += "<tr>";
     for (const Cell& cell : row) {
-      out += cell.how == How::kWords ? "<td class=\"w\">" + escaped(cell.text)
-                                     : "<td>" + escaped(cell.text) + "<sup>" + how_name(cell.how)[0] + "</sup>";
+      out += cell.how == How::kWords ? "<td class=\"w\">" + markup_escaped(cell.text)
+                                     : "<td>" + markup_escaped(cell.text) + "<sup>" + how_name(cell.how)[0] + "</sup>";
       out += "</td>";
     }
     out += "</tr>\n";
   }
   out += "</table>\n";
-  for (const std::string& note : table.notes) out += "<p>" + escaped(note) + "</p>\n";
+  for (const std::string& note : table.notes) out += "<p>" + markup_escaped(note) + "</p>\n";
   return out;
 }
 
@@ -123,7 +109,7 @@ nlohmann::json report_json(const Report& report) {
 
 std::string report_html(const Report& report, const std::vector<std::string>& svgs) {
   std::string out =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped(report.title) +
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + markup_escaped(report.title) +
       "</title>\n<style>\n"
       "body{font:15px/1.5 Helvetica,Arial,sans-serif;color:#222;max-width:1100px;margin:2em auto;padding:0 1em}\n"
       "h1{font-size:1.5em}h2{font-size:1.1em;margin:2em 0 .4em}p{margin:.3em 0;color:#444}\n"
@@ -132,8 +118,8 @@ std::string report_html(const Report& report, const std::vector<std::string>& sv
       "th{font-weight:600;border-bottom:2px solid #888}th:first-child,td.w{text-align:left}\n"
       "sup{color:#888;font-size:.65em;padding-left:.15em}svg{max-width:100%;height:auto;margin:1em 0}\n"
       "</style></head><body>\n<h1>" +
-      escaped(report.title) + "</h1>\n";
-  for (const std::string& line : report.preface) out += "<p>" + escaped(line) + "</p>\n";
+      markup_escaped(report.title) + "</h1>\n";
+  for (const std::string& line : report.preface) out += "<p>" + markup_escaped(line) + "</p>\n";
   out += "<p>" + std::string(kLegend) + "</p>\n";
   for (const std::string& svg : svgs) out += svg;
   for (const Table& table : report.tables) out += table_html(table);
